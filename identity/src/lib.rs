@@ -11,7 +11,7 @@
 //! use identity::*;
 //! use vault::{Custody as _, KeyName, KeySpec, Signer, Vault, soft::SoftVault};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> { vault::block_on(async {
+//! # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> { vault::block_on(async {
 //! let vault: Arc<dyn Vault> = Arc::new(SoftVault::in_memory()?);
 //! let facet = vault.signing().expect("a software vault signs");
 //! let now = Timestamp(1_790_000_000);
