@@ -26,6 +26,9 @@ pub enum Value {
     Bool(bool),
     /// A sequence; the reference does not check here that all are of one type.
     Seq(Vec<Value>),
+    /// What the empty list results in. Nothing gets bound to it.
+    #[serde(skip)]
+    Unit,
 }
 
 fn float<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
@@ -72,25 +75,62 @@ impl Outcome {
     }
 }
 
+/// Which of the two forms a text was read in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The boolean shorthand, which is tried first.
+    Short,
+    /// A full expression.
+    Sexpr,
+}
+
+/// All there is to know about an evaluation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// The class of what came out.
+    pub outcome: Outcome,
+    /// The form, unless the text is unparsable.
+    pub form: Option<Form>,
+    /// What came out, if anything did.
+    pub value: Option<Value>,
+}
+
+/// Evaluates one text as a node does.
+///
+/// # Errors
+/// As for [`evaluate_in_full`].
+pub fn evaluate(text: &str, bindings: &Bindings) -> Result<Outcome, Error> {
+    Ok(evaluate_in_full(text, bindings)?.outcome)
+}
+
 /// Evaluates one text as a node does: first read as the boolean shorthand, then as a full expression.
 ///
 /// # Errors
 /// [`Kind::Malformed`](crate::Kind::Malformed) for a text nested deeper than [`DEEPEST`];
 /// [`Kind::Broken`](crate::Kind::Broken) when the reference panics over it.
-pub fn evaluate(text: &str, bindings: &Bindings) -> Result<Outcome, Error> {
+pub fn evaluate_in_full(text: &str, bindings: &Bindings) -> Result<Evaluation, Error> {
     if too_deep(text) {
         return Err(Error::malformed("too deep for the judge"));
     }
     catch_unwind(|| {
-        let Ok(policy) = PolicyExpression::try_from(text) else { return Outcome::Unparsable };
-        match eval(&policy.to_expression(), &environment(bindings)) {
-            Ok(Expr::Bool(true)) => Outcome::True,
-            Ok(Expr::Bool(false)) => Outcome::False,
-            Ok(_) => Outcome::Other,
-            Err(_) => Outcome::Error,
-        }
+        let Ok(policy) = PolicyExpression::try_from(text) else {
+            return Ok(Evaluation { outcome: Outcome::Unparsable, form: None, value: None });
+        };
+        let form = Some(match &policy {
+            PolicyExpression::BooleanExpression(_) => Form::Short,
+            PolicyExpression::FullExpression(_) => Form::Sexpr,
+        });
+        let result = eval(&policy.to_expression(), &environment(bindings)).ok();
+        let value = result.map(value).transpose()?;
+        let outcome = match value {
+            Some(Value::Bool(true)) => Outcome::True,
+            Some(Value::Bool(false)) => Outcome::False,
+            Some(_) => Outcome::Other,
+            None => Outcome::Error,
+        };
+        Ok(Evaluation { outcome, form, value })
     })
-    .map_err(|_| Error::broken("the reference panicked"))
+    .map_err(|_| Error::broken("the reference panicked"))?
 }
 
 /// Counts every bracket, also those in strings and comments: it may refuse a little too much, never too little.
@@ -123,7 +163,20 @@ fn expression(value: &Value) -> Expr {
         Value::Float(number) => Expr::Float(*number),
         Value::Bool(truth) => Expr::Bool(*truth),
         Value::Seq(items) => Expr::Seq(items.iter().map(expression).collect()),
+        Value::Unit => ockam_abac::expr::unit(),
     }
+}
+
+fn value(result: Expr) -> Result<Value, Error> {
+    Ok(match result {
+        Expr::Str(text) => Value::Str(text),
+        Expr::Int(number) => Value::Int(number),
+        Expr::Float(number) => Value::Float(number),
+        Expr::Bool(truth) => Value::Bool(truth),
+        Expr::Seq(items) => Value::Seq(items.into_iter().map(value).collect::<Result<_, _>>()?),
+        Expr::List(items) if items.is_empty() => Value::Unit,
+        other => return Err(Error::broken(format!("the reference left `{other}` unevaluated"))),
+    })
 }
 
 #[cfg(test)]

@@ -215,3 +215,13 @@ fn malformed_questions_are_answered_and_the_next_one_is_too() {
     }
     judge.end();
 }
+
+#[test]
+fn a_question_the_published_crates_cannot_compute_does_not_end_the_program() {
+    let mut judge = Program::start();
+    let good = judge.accepted(json!({"op": "create_identity", "key_type": "p256"}));
+    // The end of this validity is past the end of time.
+    judge.ask(json!({"op": "create_identity", "key_type": "p256", "ttl": u64::MAX}));
+    judge.accepted(json!({"op": "verify_history", "change_history": good["change_history"]}));
+    judge.end();
+}
