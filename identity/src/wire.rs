@@ -158,8 +158,21 @@ pub(crate) struct ChangeWire {
     pub(crate) data: ByteVec,
     #[n(1)]
     pub(crate) signature: SignatureWire,
-    #[n(2)]
+    #[cbor(n(2), decode_with = "decode_previous_signature")]
     pub(crate) previous_signature: Option<SignatureWire>,
+}
+
+/// A signature of a kind we do not know counts as absent, as in the reference. There the number of the kind has to fit
+/// 32 bits; here the decoder would take any, and with it a first change that the reference refuses.
+fn decode_previous_signature<'b, C>(
+    d: &mut minicbor::Decoder<'b>,
+    ctx: &mut C,
+) -> std::result::Result<Option<SignatureWire>, minicbor::decode::Error> {
+    let mut ahead = d.probe();
+    if ahead.datatype()? == minicbor::data::Type::Array && ahead.array()? == Some(2) {
+        ahead.u32()?;
+    }
+    Decode::decode(d, ctx)
 }
 
 #[derive(Clone, Debug, Encode, Decode)]
