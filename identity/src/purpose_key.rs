@@ -27,10 +27,10 @@ pub enum PurposeKey {
 }
 
 impl PurposeKey {
-    fn wire(&self) -> PurposeKeyWire {
+    fn wire(&self) -> Result<PurposeKeyWire> {
         match self {
-            Self::Channel(key) => key.into(),
-            Self::Credential(key) => PurposeKeyWire::Credential(key.into()),
+            Self::Channel(key) => key.try_into(),
+            Self::Credential(key) => Ok(PurposeKeyWire::Credential(key.into())),
         }
     }
 
@@ -145,7 +145,7 @@ impl PurposeKeyAttestation {
         let data = AttestationData {
             subject: identity.identifier(),
             subject_latest_change_hash: latest.hash(),
-            public_key: key.wire(),
+            public_key: key.wire()?,
             created_at: valid.from.into(),
             expires_at: valid.until.into(),
         };

@@ -142,12 +142,14 @@ pub(crate) enum PurposeKeyWire {
     Credential(#[n(0)] VerifyingKeyWire),
 }
 
-impl From<&AgreementKey> for PurposeKeyWire {
-    fn from(key: &AgreementKey) -> Self {
+impl TryFrom<&AgreementKey> for PurposeKeyWire {
+    type Error = Error;
+
+    fn try_from(key: &AgreementKey) -> Result<Self> {
         match key {
-            AgreementKey::X25519(bytes) => Self::Channel(*bytes),
+            AgreementKey::X25519(bytes) => Ok(Self::Channel(*bytes)),
             // The list of agreement keys is open; what Ockam attests is X25519 alone.
-            _ => Self::Channel([0; 32]),
+            other => Err(Error::invalid(format!("a key of type {} cannot be a channel key", other.algorithm()))),
         }
     }
 }
