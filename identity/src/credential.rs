@@ -148,6 +148,9 @@ impl CredentialDraft {
         seconds: u64,
     ) -> Result<Self> {
         let key = proof.credential_key()?.clone();
+        if !proof.is_of(attestation) {
+            return Err(Error::invalid("the proof is that of another attestation"));
+        }
         if seconds == 0 {
             return Err(Error::invalid("a credential has to be valid for at least a second"));
         }

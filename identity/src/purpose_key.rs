@@ -227,6 +227,15 @@ pub struct VerifiedAttestation {
 }
 
 impl VerifiedAttestation {
+    /// Whether this is the proof of that attestation and not of another one.
+    pub(crate) fn is_of(&self, attestation: &PurposeKeyAttestation) -> bool {
+        let data = &attestation.data;
+        self.subject == data.subject
+            && self.key.wire().is_ok_and(|key| key == data.public_key)
+            && self.created_at == attestation.created_at()
+            && self.expires_at == attestation.expires_at()
+    }
+
     /// Whose key it is.
     #[must_use]
     pub fn subject(&self) -> Identifier {
