@@ -14,7 +14,10 @@ use crate::error::{Error, Refusal, Result};
 use crate::history::Identity;
 use crate::identifier::Identifier;
 use crate::purpose_key::{PurposeKeyAttestation, VerifiedAttestation};
-use crate::wire::{self, BodyType, CredentialAndPurposeKeyWire, CredentialData, SignedWire};
+use crate::wire::{self, BodyType, CredentialAndPurposeKeyWire, CredentialData, MAX_BYTES, SignedWire};
+
+/// More than what signatures and lengths add to the two signed bodies of a credential.
+const WRAPPING: usize = 256;
 
 /// A credential with the attestation of the key that signed it, as it was received: decoded, not yet checked. This is
 /// what travels; its text form is hex.
@@ -138,7 +141,9 @@ impl CredentialDraft {
     ///
     /// # Errors
     /// [`Refusal::OtherPurpose`] when the attested key is no credential key, [`Refusal::OutlivesPurposeKey`] and
-    /// [`Refusal::BeforePurposeKey`] when the credential would not lie inside the attestation's validity.
+    /// [`Refusal::BeforePurposeKey`] when the credential would not lie inside the attestation's validity,
+    /// [`Refusal::TooLarge`] when nobody would take so many bytes, [`Invalid`](crate::Kind::Invalid) for the proof of
+    /// another attestation.
     pub fn new(
         attestation: &PurposeKeyAttestation,
         proof: &VerifiedAttestation,
@@ -169,6 +174,9 @@ impl CredentialDraft {
             expires_at: expires_at.into(),
         };
         let body = wire::seal_body(&data, BodyType::Credential)?;
+        if body.len() + attestation.wire().data.len() + WRAPPING > MAX_BYTES {
+            return Err(Refusal::TooLarge.into());
+        }
         Ok(Self { body, data, attestation: attestation.clone(), key })
     }
 

@@ -9,7 +9,10 @@ use vault::{Signer, VerifyingKey};
 use crate::clock::Timestamp;
 use crate::error::{Error, Refusal, Result};
 use crate::identifier::{ChangeHash, Identifier};
-use crate::wire::{self, BodyType, ChangeData, ChangeWire, MAX_CHANGES, VerifyingKeyWire};
+use crate::wire::{self, BodyType, ChangeData, ChangeWire, MAX_BYTES, MAX_CHANGES, VerifyingKeyWire};
+
+/// No change of ours has more bytes.
+const LARGEST_CHANGE: usize = 512;
 
 /// One signed statement that sets the primary key.
 #[derive(Clone, Debug)]
@@ -178,7 +181,7 @@ impl Identity {
     ///
     /// # Errors
     /// When `old` is not the current primary key, the validity starts before the latest change's, the current key's own
-    /// validity is over, or a vault fails.
+    /// validity is over, the history would get too large to be taken by anybody, or a vault fails.
     pub async fn rotate(&self, old: &Signer, new: &Signer, rotation: Rotation) -> Result<Self> {
         let latest = self.latest();
         if old.public() != latest.primary_key() {
@@ -186,6 +189,10 @@ impl Identity {
         }
         if new.public() == latest.primary_key() {
             return Err(Error::invalid("the identity already has this primary key: rotate to another one"));
+        }
+        // Before a key has signed anything: what nobody would take must not come to be.
+        if self.len() >= MAX_CHANGES || self.bytes.len() + LARGEST_CHANGE > MAX_BYTES {
+            return Err(Refusal::TooLarge.into());
         }
         if rotation.valid.from < latest.valid_from {
             return Err(Refusal::TimeReversed.into());
