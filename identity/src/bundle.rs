@@ -16,8 +16,9 @@ pub const MAX_ATTESTATIONS: usize = 16;
 struct BundleWire {
     #[n(0)]
     history: Vec<ChangeWire>,
+    // Absent when they are not known, which is not the same as there being none.
     #[n(1)]
-    attestations: Vec<SignedWire>,
+    attestations: Option<Vec<SignedWire>>,
 }
 
 /// An issuer, as far as a verifier knows it.
@@ -40,19 +41,20 @@ impl IssuerBundle {
         Self { identity, attestations: Some(attestations) }
     }
 
-    /// Decodes a bundle (CBOR: array of change history and array of attestations), verifying the history. Each attestation
-    /// is checked when it is needed.
+    /// Decodes a bundle (CBOR: array of change history and array of attestations; without the second, only the history is
+    /// known), verifying the history. Each attestation is checked when it is needed.
     ///
     /// # Errors
     /// As [`Identity::import`] and [`PurposeKeyAttestation::decode`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let bundle: BundleWire = wire::decode(bytes, "issuer bundle")?;
-        if bundle.attestations.len() > MAX_ATTESTATIONS {
+        if bundle.attestations.as_ref().is_some_and(|attestations| attestations.len() > MAX_ATTESTATIONS) {
             return Err(Refusal::TooLarge.into());
         }
         let identity = Identity::import(&wire::encode(&bundle.history)?)?;
-        let attestations = bundle.attestations.into_iter().map(PurposeKeyAttestation::from_wire);
-        Ok(Self::new(identity, attestations.collect::<Result<_>>()?))
+        let decoded = |signed: Vec<SignedWire>| signed.into_iter().map(PurposeKeyAttestation::from_wire).collect();
+        let attestations = bundle.attestations.map(decoded).transpose()?;
+        Ok(Self { identity, attestations })
     }
 
     /// Reads hex of a bundle, or of a bare change history.
@@ -78,7 +80,7 @@ impl IssuerBundle {
     pub fn encode(&self) -> Result<Vec<u8>> {
         wire::encode(&BundleWire {
             history: wire::decode(self.identity.as_bytes(), "change history")?,
-            attestations: self.attestations.iter().flatten().map(|one| one.wire().clone()).collect(),
+            attestations: self.attestations.as_ref().map(|list| list.iter().map(|one| one.wire().clone()).collect()),
         })
     }
 
