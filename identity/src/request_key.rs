@@ -71,7 +71,10 @@ impl RequestKeyAttestation {
         if primary.public() != latest.primary_key() {
             return Err(Error::invalid("only the identity's current primary key attests its request keys"));
         }
-        if valid.until <= valid.from || valid.until.since(valid.from) > REQUEST_KEY_SECONDS {
+        if valid.until <= valid.from {
+            return Err(Error::invalid("the validity ends before it starts"));
+        }
+        if valid.until.since(valid.from) > REQUEST_KEY_SECONDS {
             return Err(Refusal::TooLong.into());
         }
         if valid.from < latest.valid_from() {
