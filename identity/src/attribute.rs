@@ -70,7 +70,8 @@ impl Attributes {
 
     /// Those of which both name and value are UTF-8, ordered by name.
     pub fn text(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.iter().filter_map(|(name, value)| Some((str::from_utf8(name).ok()?, str::from_utf8(value).ok()?)))
+        self.iter()
+            .filter_map(|(name, value)| Some((str::from_utf8(name).ok()?, str::from_utf8(value).ok()?)))
     }
 
     /// The value of a name, when it is UTF-8.

@@ -52,7 +52,8 @@ impl IssuerBundle {
             return Err(Refusal::TooLarge.into());
         }
         let identity = Identity::import(&wire::encode(&bundle.history)?)?;
-        let decoded = |signed: Vec<SignedWire>| signed.into_iter().map(PurposeKeyAttestation::from_wire).collect();
+        let decoded =
+            |signed: Vec<SignedWire>| signed.into_iter().map(PurposeKeyAttestation::from_wire).collect();
         let attestations = bundle.attestations.map(decoded).transpose()?;
         Ok(Self { identity, attestations })
     }
@@ -80,7 +81,10 @@ impl IssuerBundle {
     pub fn encode(&self) -> Result<Vec<u8>> {
         wire::encode(&BundleWire {
             history: wire::decode(self.identity.as_bytes(), "change history")?,
-            attestations: self.attestations.as_ref().map(|list| list.iter().map(|one| one.wire().clone()).collect()),
+            attestations: self
+                .attestations
+                .as_ref()
+                .map(|list| list.iter().map(|one| one.wire().clone()).collect()),
         })
     }
 

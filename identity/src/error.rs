@@ -159,7 +159,11 @@ impl From<Refusal> for Error {
 
 impl From<vault::Error> for Error {
     fn from(error: vault::Error) -> Self {
-        Self { kind: Kind::Vault(error.kind()), message: error.to_string().into(), source: Some(Box::new(error)) }
+        Self {
+            kind: Kind::Vault(error.kind()),
+            message: error.to_string().into(),
+            source: Some(Box::new(error)),
+        }
     }
 }
 

@@ -185,7 +185,9 @@ impl Identity {
     pub async fn rotate(&self, old: &Signer, new: &Signer, rotation: Rotation) -> Result<Self> {
         let latest = self.latest();
         if old.public() != latest.primary_key() {
-            return Err(Error::invalid("the key given as the old one is not the identity's current primary key"));
+            return Err(Error::invalid(
+                "the key given as the old one is not the identity's current primary key",
+            ));
         }
         if new.public() == latest.primary_key() {
             return Err(Error::invalid("the identity already has this primary key: rotate to another one"));
@@ -202,7 +204,8 @@ impl Identity {
             return Err(Refusal::Expired.into());
         }
         let change =
-            sign_change(Some(latest.hash), new, Some(old), rotation.valid, rotation.revoke_purpose_keys).await?;
+            sign_change(Some(latest.hash), new, Some(old), rotation.valid, rotation.revoke_purpose_keys)
+                .await?;
         let mut changes: Vec<ChangeWire> = wire::decode(&self.bytes, "change history")?;
         changes.push(change);
         // Encoding again what was decoded keeps each signed body, which is a byte string in it, as it was.
@@ -212,7 +215,10 @@ impl Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("identifier", &self.identifier()).field("changes", &self.len()).finish()
+        f.debug_struct("Identity")
+            .field("identifier", &self.identifier())
+            .field("changes", &self.len())
+            .finish()
     }
 }
 

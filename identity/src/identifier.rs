@@ -46,10 +46,14 @@ impl FromStr for Identifier {
     fn from_str(text: &str) -> Result<Self> {
         let trimmed = text.trim();
         let mut bytes = [0_u8; 32];
-        let parsed = trimmed.strip_prefix('I').and_then(|digits| hex::decode_to_slice(digits, &mut bytes).ok());
+        let parsed =
+            trimmed.strip_prefix('I').and_then(|digits| hex::decode_to_slice(digits, &mut bytes).ok());
         parsed.ok_or_else(|| {
             let shown: String = trimmed.chars().take(80).collect();
-            Error::malformed(format!("`{}` is not an identifier: `I` and 64 hex digits", shown.escape_debug()))
+            Error::malformed(format!(
+                "`{}` is not an identifier: `I` and 64 hex digits",
+                shown.escape_debug()
+            ))
         })?;
         Ok(Self(bytes))
     }

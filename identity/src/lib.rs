@@ -56,7 +56,9 @@ pub use credential::{Credential, CredentialDraft};
 pub use error::{Error, Kind, Refusal, Result};
 pub use history::{Change, Identity, Relation, Rotation, Validity};
 pub use identifier::{ChangeHash, Identifier};
-pub use purpose_key::{ATTESTATION_SECONDS, PurposeKey, PurposeKeyAttestation, SKEW_SECONDS, VerifiedAttestation};
+pub use purpose_key::{
+    ATTESTATION_SECONDS, PurposeKey, PurposeKeyAttestation, SKEW_SECONDS, VerifiedAttestation,
+};
 pub use request_key::{REQUEST_KEY_SECONDS, RequestKeyAttestation, VerifiedRequestKey};
 pub use verify::{DEFAULT_OVERLAP_SECONDS, Rule, VerifiedCredential, verify};
 pub use wire::{MAX_ATTRIBUTES, MAX_BYTES, MAX_CHANGES};

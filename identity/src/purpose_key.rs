@@ -128,7 +128,12 @@ impl PurposeKeyAttestation {
     /// # Errors
     /// When `primary` is not the identity's current primary key, the validity does not lie inside the change's, or the
     /// vault fails.
-    pub async fn attest(identity: &Identity, primary: &Signer, key: &PurposeKey, valid: Validity) -> Result<Self> {
+    pub async fn attest(
+        identity: &Identity,
+        primary: &Signer,
+        key: &PurposeKey,
+        valid: Validity,
+    ) -> Result<Self> {
         let latest = identity.latest();
         if primary.public() != latest.primary_key() {
             return Err(Error::invalid("only the identity's current primary key attests its purpose keys"));
@@ -187,7 +192,11 @@ impl PurposeKeyAttestation {
     }
 
     fn verify_signature(&self, change: &Change) -> Result<VerifiedAttestation> {
-        wire::check(&VerifyingKeyWire::from(change.primary_key()), &self.signed.data, &self.signed.signature)?;
+        wire::check(
+            &VerifyingKeyWire::from(change.primary_key()),
+            &self.signed.data,
+            &self.signed.signature,
+        )?;
         Ok(VerifiedAttestation {
             subject: self.data.subject,
             key: self.key()?,

@@ -66,7 +66,12 @@ impl RequestKeyAttestation {
     /// # Errors
     /// When `primary` is not the identity's current primary key, the validity is longer than a day or not inside the
     /// change's, or the vault fails.
-    pub async fn attest(identity: &Identity, primary: &Signer, key: &VerifyingKey, valid: Validity) -> Result<Self> {
+    pub async fn attest(
+        identity: &Identity,
+        primary: &Signer,
+        key: &VerifyingKey,
+        valid: Validity,
+    ) -> Result<Self> {
         let latest = identity.latest();
         if primary.public() != latest.primary_key() {
             return Err(Error::invalid("only the identity's current primary key attests its request keys"));
@@ -118,7 +123,11 @@ impl RequestKeyAttestation {
             return Err(Refusal::OutlivesChange.into());
         }
         check_time(created_at, expires_at, now)?;
-        wire::check(&VerifyingKeyWire::from(latest.primary_key()), &self.signed.data, &self.signed.signature)?;
+        wire::check(
+            &VerifyingKeyWire::from(latest.primary_key()),
+            &self.signed.data,
+            &self.signed.signature,
+        )?;
         Ok(VerifiedRequestKey { subject: self.data.subject, key: self.data.public_key.key()?, expires_at })
     }
 }

@@ -151,7 +151,8 @@ fn verify_continuous(
     match issuer.attestations() {
         Some(current) => {
             let attested_anew = current.iter().any(|one| {
-                one.verify(identity, now).is_ok_and(|again| *again.key() == PurposeKey::Credential(key.clone()))
+                one.verify(identity, now)
+                    .is_ok_and(|again| *again.key() == PurposeKey::Credential(key.clone()))
             });
             if attested_anew { Ok(proof) } else { Err(Refusal::NotLatestChange.into()) }
         }
@@ -169,7 +170,10 @@ fn verify_continuous(
 }
 
 /// The change that an attestation is under, and the changes after it.
-fn split_at<'a>(identity: &'a Identity, attestation: &PurposeKeyAttestation) -> Option<(&'a Change, Vec<&'a Change>)> {
+fn split_at<'a>(
+    identity: &'a Identity,
+    attestation: &PurposeKeyAttestation,
+) -> Option<(&'a Change, Vec<&'a Change>)> {
     let mut changes = identity.changes().skip_while(|change| change.hash() != attestation.change_hash());
     let change = changes.next()?;
     Some((change, changes.collect()))

@@ -149,7 +149,9 @@ impl TryFrom<&AgreementKey> for PurposeKeyWire {
         match key {
             AgreementKey::X25519(bytes) => Ok(Self::Channel(*bytes)),
             // The list of agreement keys is open; what Ockam attests is X25519 alone.
-            other => Err(Error::invalid(format!("a key of type {} cannot be a channel key", other.algorithm()))),
+            other => {
+                Err(Error::invalid(format!("a key of type {} cannot be a channel key", other.algorithm())))
+            }
         }
     }
 }
