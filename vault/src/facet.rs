@@ -11,7 +11,7 @@ use crate::handle::KeyHandle;
 use crate::public::{AgreementKey, Signature};
 use crate::purpose::{Agreement, Purpose, PurposeKind, Sealing, Signing};
 use crate::secret::SecretBytes;
-use crate::spec::{Algorithm, KeySpec};
+use crate::spec::{Algorithm, KeyName, KeySpec};
 use crate::uri::KeyUri;
 
 /// The answer of a facet, when it comes.
@@ -30,6 +30,10 @@ pub trait Custody<P: Purpose>: Send + Sync {
     /// Destroys the key for good. Destroying a key that is already gone is an error of kind
     /// [`NotFound`](crate::Kind::NotFound).
     fn destroy(&self, key: KeyHandle<P>) -> Pending<'_, ()>;
+
+    /// Makes sure that nothing of this name is left: neither a key nor what a generation that was cut off left behind
+    /// (on a token, a public object without its private one). For rolling back; it is no error when there is nothing.
+    fn discard<'a>(&'a self, name: &'a KeyName) -> Pending<'a, ()>;
 }
 
 /// Signing.

@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use std::str::FromStr;
 
 use crate::error::{Error, Kind, Result};
+use crate::spec::KeyName;
 
 /// The longest key URI, in bytes.
 pub const MAX_URI: usize = 4096;
@@ -94,6 +95,16 @@ impl KeyUri {
     #[must_use]
     pub fn new(scheme: Scheme) -> Self {
         Self { scheme, path: Vec::new(), query: Vec::new() }
+    }
+
+    /// The URI that finds the key of this name inside a vault of this scheme.
+    #[must_use]
+    pub fn of_key(scheme: Scheme, name: &KeyName) -> Self {
+        let attribute = match scheme {
+            Scheme::Soft => "name",
+            Scheme::Pkcs11 => "object",
+        };
+        Self { scheme, path: vec![(attribute, name.as_str().as_bytes().to_vec())], query: Vec::new() }
     }
 
     /// The scheme.

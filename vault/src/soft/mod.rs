@@ -130,7 +130,7 @@ impl SoftVault {
                 format!("the key `{name}` is for {}, not for {}", material.algorithm().purpose(), P::KIND),
             )
         })?;
-        let uri = KeyUri::new(Scheme::Soft).with("name", name.as_str())?;
+        let uri = KeyUri::of_key(Scheme::Soft, name);
         Ok(KeyHandle::new(self.id.clone(), id, uri, material.algorithm(), public))
     }
 
@@ -272,6 +272,17 @@ impl<P: PublicOf> Custody<P> for SoftVault {
 
     fn destroy(&self, key: KeyHandle<P>) -> Pending<'_, ()> {
         Box::pin(async move { self.destroy_now(&key) })
+    }
+
+    fn discard<'a>(&'a self, name: &'a KeyName) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let uri = KeyUri::of_key(Scheme::Soft, name);
+            match Custody::<P>::open(self, &uri).await {
+                Ok(key) => self.destroy_now(&key),
+                Err(e) if e.kind() == Kind::NotFound => Ok(()),
+                Err(e) => Err(e),
+            }
+        })
     }
 }
 

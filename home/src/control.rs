@@ -1,0 +1,237 @@
+//! The control socket of a running server: a Unix socket in the home, 0600, on which one's own processes ask for what only
+//! the server itself can do. One JSON line each way.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+
+/// The most bytes of a request or an answer. An audit log is exported to a file, not through the socket.
+const MAX_LINE: u64 = 1024 * 1024;
+/// How long an answer may take: a rotation asks a device several times.
+const ANSWER_WAIT: Duration = Duration::from_secs(120);
+const READ_WAIT: Duration = Duration::from_secs(10);
+
+/// What a server can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ask {
+    /// How it is.
+    Status,
+    /// To end, after the requests under way.
+    Stop,
+    /// To read its identity from the home again.
+    Reload,
+    /// To rotate the primary key of the identity that it uses.
+    Rotate(crate::rotation::Plan),
+    /// To write its audit log to a file that does not exist yet.
+    Audit {
+        /// The file, as an absolute path.
+        to: PathBuf,
+    },
+}
+
+/// An answer: what was asked for, or why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Done; the value depends on what was asked.
+    Done(serde_json::Value),
+    /// Not done.
+    Failed {
+        /// The name of the error's kind.
+        kind: String,
+        /// What happened.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+}
+
+impl From<&Error> for Answer {
+    fn from(error: &Error) -> Self {
+        Self::Failed {
+            kind: error.kind().name().to_owned(),
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+        }
+    }
+}
+
+/// Asks the server behind a socket.
+///
+/// # Errors
+/// [`Kind::Unavailable`] when nobody answers; otherwise the server's own error.
+pub fn ask(socket: &Path, ask: &Ask) -> Result<serde_json::Value> {
+    let away = |e: std::io::Error| {
+        Error::new(Kind::Unavailable, "the server does not answer on its control socket")
+            .with_hint("see whether it runs: `ockam-kms authority list`")
+            .with_source(e)
+    };
+    let short = ShortPath::new(socket).map_err(away)?;
+    let mut stream = UnixStream::connect(short.path()).map_err(away)?;
+    stream.set_read_timeout(Some(ANSWER_WAIT)).map_err(away)?;
+    stream.set_write_timeout(Some(READ_WAIT)).map_err(away)?;
+    let mut line = serde_json::to_vec(ask).map_err(|e| json_failed(&e))?;
+    line.push(b'\n');
+    stream.write_all(&line).map_err(away)?;
+    let mut answer = String::new();
+    BufReader::new(stream.take(MAX_LINE)).read_line(&mut answer).map_err(away)?;
+    let answer: Answer = serde_json::from_str(&answer)
+        .map_err(|e| Error::new(Kind::Unavailable, "the server ended before it answered").with_source(e))?;
+    match answer {
+        Answer::Done(value) => Ok(value),
+        Answer::Failed { kind, message, hint } => {
+            let kind = Kind::ALL.into_iter().find(|known| known.name() == kind).unwrap_or(Kind::Backend);
+            let error = Error::new(kind, message);
+            Err(match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            })
+        }
+    }
+}
+
+fn json_failed(e: &serde_json::Error) -> Error {
+    Error::new(Kind::Backend, "writing JSON failed").with_source(e.to_string())
+}
+
+/// A listening control socket and the thread that serves it.
+#[derive(Debug)]
+pub struct ControlSocket {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ControlSocket {
+    /// Listens and answers, one request at a time, until dropped. Peers of another user are cut off.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] when the socket cannot be made.
+    pub fn serve(path: &Path, handle: impl Fn(Ask) -> Answer + Send + 'static) -> Result<Self> {
+        let failed = |e: std::io::Error| Error::io("make the control socket", path, e);
+        // The caller holds the server's lock, so a socket that is there belongs to nobody.
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+            _ => {}
+        }
+        let short = ShortPath::new(path).map_err(failed)?;
+        let listener = UnixListener::bind(short.path()).map_err(failed)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || {
+                for stream in listener.incoming() {
+                    if stopped.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    // A peer that misbehaves costs itself its connection, nobody else.
+                    let _ = stream.map(|stream| answer_one(stream, &handle));
+                }
+            })
+            .map_err(failed)?;
+        Ok(Self { path: path.to_path_buf(), stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // Wakes the thread out of its wait.
+        let woken = ShortPath::new(&self.path).and_then(|short| UnixStream::connect(short.path()));
+        let _ = std::fs::remove_file(&self.path);
+        let on_it = self.thread.as_ref().is_some_and(|thread| thread.thread().id() == std::thread::current().id());
+        if let (Ok(_), Some(thread), false) = (woken, self.thread.take(), on_it) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn answer_one(stream: UnixStream, handle: &impl Fn(Ask) -> Answer) -> std::io::Result<()> {
+    let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+    if peer.uid != rustix::process::geteuid() {
+        return Ok(());
+    }
+    stream.set_read_timeout(Some(READ_WAIT))?;
+    stream.set_write_timeout(Some(READ_WAIT))?;
+    let mut line = String::new();
+    BufReader::new((&stream).take(MAX_LINE)).read_line(&mut line)?;
+    let answer = match serde_json::from_str(&line) {
+        Ok(ask) => handle(ask),
+        Err(e) => Answer::from(&Error::new(Kind::Invalid, format!("the request does not decode: {e}"))),
+    };
+    let mut bytes = serde_json::to_vec(&answer)?;
+    bytes.push(b'\n');
+    (&stream).write_all(&bytes)
+}
+
+/// A path through an open directory: socket addresses are limited to 107 bytes, homes are not.
+struct ShortPath {
+    _directory: OwnedFd,
+    path: PathBuf,
+}
+
+impl ShortPath {
+    fn new(path: &Path) -> std::io::Result<Self> {
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(parent, flags, Mode::empty())?;
+        let short = PathBuf::from(format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd()));
+        let path = short.join(path.file_name().unwrap_or_default());
+        Ok(Self { _directory: directory, path })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_and_answers_under_a_long_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(120));
+        std::fs::create_dir(&deep).unwrap();
+        let path = deep.join("s.sock");
+        let socket = ControlSocket::serve(&path, |ask| match ask {
+            Ask::Status => Answer::Done(serde_json::json!({"ok": true})),
+            _ => Answer::from(&Error::new(Kind::Denied, "no").with_hint("never")),
+        })
+        .unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(ask(&path, &Ask::Status).unwrap(), serde_json::json!({"ok": true}));
+        let refused = ask(&path, &Ask::Stop).unwrap_err();
+        assert_eq!((refused.kind(), refused.hint()), (Kind::Denied, Some("never")));
+        drop(socket);
+        assert_eq!(ask(&path, &Ask::Status).unwrap_err().kind(), Kind::Unavailable);
+    }
+
+    #[test]
+    fn garbage_is_answered_and_harms_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        let _socket = ControlSocket::serve(&path, |_| Answer::Done(serde_json::Value::Null)).unwrap();
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(b"{\"ask\":\"destroy\"}\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("does not decode"), "{answer}");
+        assert!(ask(&path, &Ask::Status).is_ok());
+    }
+}

@@ -1,0 +1,135 @@
+//! Records of servers that run from this home. A server holds a lock on a file of its own for as long as it lives, so a
+//! record whose lock is free is of one that ended without saying so.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use vault::durable;
+
+use crate::error::{Error, Kind, Result};
+use crate::home::{Home, Writer};
+use crate::record::{Name, Records};
+
+/// What is known of a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerRecord {
+    /// What kind of server: `authority`.
+    pub kind: String,
+    /// Its process.
+    pub pid: u32,
+    /// The name of the identity that it uses.
+    pub identity: String,
+    /// The project that it is for.
+    pub project: String,
+    /// The address of its HTTP door, when that is open.
+    pub http_address: Option<String>,
+    /// Where its data is.
+    pub store: String,
+}
+
+/// Held by a server while it lives.
+#[derive(Debug)]
+pub struct ServerLock(#[expect(dead_code, reason = "the lock is released when the file is closed")] File);
+
+impl Home {
+    fn server_records(&self) -> Records<ServerRecord> {
+        Records::new(self.dir("servers"), "server")
+    }
+
+    /// The servers and whether each is running, ordered by name.
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub fn servers(&self) -> Result<Vec<(Name, ServerRecord, bool)>> {
+        let records = self.server_records().list()?;
+        records.into_iter().map(|(name, record)| Ok((name.clone(), record, self.is_running(&name)?))).collect()
+    }
+
+    /// A server and whether it is running.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub fn server(&self, name: &Name) -> Result<(ServerRecord, bool)> {
+        Ok((self.server_records().get(name)?, self.is_running(name)?))
+    }
+
+    /// The running server that uses an identity, if there is one.
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub fn server_of_identity(&self, identity: &Name) -> Result<Option<Name>> {
+        let servers = self.servers()?;
+        let uses = |record: &ServerRecord| record.identity == identity.as_str();
+        Ok(servers.into_iter().find(|(_, record, running)| *running && uses(record)).map(|(name, _, _)| name))
+    }
+
+    /// Takes the lock of a server, for as long as the process lives.
+    ///
+    /// # Errors
+    /// [`Kind::AlreadyExists`] when a server of this name is running.
+    pub fn lock_server(&self, name: &Name) -> Result<ServerLock> {
+        let file = self.open_server_lock(name)?;
+        // Whoever asks whether a server runs holds the lock for a moment: look more than once.
+        for _ in 0..20 {
+            match file.try_lock() {
+                Ok(()) => return Ok(ServerLock(file)),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+                Err(TryLockError::Error(e)) => return Err(Error::io("lock", &self.server_lock_path(name), e)),
+            }
+        }
+        Err(Error::new(Kind::AlreadyExists, format!("the server `{name}` is already running"))
+            .with_hint("stop it first, or choose another name"))
+    }
+
+    /// Records a server, replacing the record of an earlier run.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn put_server(&self, writer: &Writer, name: &Name, record: &ServerRecord) -> Result<()> {
+        self.server_records().put(writer, name, record)
+    }
+
+    /// Forgets a server.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub fn remove_server(&self, writer: &Writer, name: &Name) -> Result<()> {
+        self.server_records().remove(writer, name)
+    }
+
+    /// The path of a server's control socket. Short whatever the name, since socket paths are limited to 107 bytes.
+    #[must_use]
+    pub fn control_socket(&self, name: &Name) -> PathBuf {
+        let hash = hex::encode(Sha256::digest(name.as_str()));
+        self.dir("servers").join(format!("{}.sock", hash.get(..16).unwrap_or(&hash)))
+    }
+
+    fn server_lock_path(&self, name: &Name) -> PathBuf {
+        self.dir("servers").join(format!("{name}.lock"))
+    }
+
+    fn open_server_lock(&self, name: &Name) -> Result<File> {
+        let directory = self.dir("servers");
+        durable::create_dir(&directory).map_err(|e| Error::io("create", &directory, e))?;
+        let path = self.server_lock_path(name);
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| Error::io("open", &path, e))
+    }
+
+    fn is_running(&self, name: &Name) -> Result<bool> {
+        match self.open_server_lock(name)?.try_lock() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(e)) => Err(Error::io("lock", &self.server_lock_path(name), e)),
+        }
+    }
+}

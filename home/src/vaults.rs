@@ -1,0 +1,256 @@
+//! The vaults of a home: what each is called, where it is, and opening it once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use vault::soft::{Lock, SoftVault};
+use vault::{Interact, KeyUri, Registry, Scheme, Vault, durable};
+
+use crate::error::{Error, Kind, Result};
+use crate::home::{Home, Writer, stored_name};
+use crate::identities::IdentityRecord;
+use crate::record::{Name, Records};
+
+/// A vault that the home knows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VaultRecord {
+    uri: String,
+}
+
+impl VaultRecord {
+    /// The URI that opens it.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] when what is stored is none, [`Kind::Unsupported`] when this build lacks the backend.
+    pub fn uri(&self) -> Result<KeyUri> {
+        self.uri.parse().map_err(|e: vault::Error| match e.kind() {
+            Kind::Unsupported => e.into(),
+            _ => Error::new(Kind::Corrupt, "a stored vault URI breaks its own rules").with_source(e),
+        })
+    }
+}
+
+impl Home {
+    fn vault_records(&self) -> Records<VaultRecord> {
+        Records::new(self.dir("vaults"), "vault")
+    }
+
+    /// The vaults, ordered by name.
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub fn vaults(&self) -> Result<Vec<(Name, VaultRecord)>> {
+        self.vault_records().list()
+    }
+
+    /// A vault's record.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub fn vault(&self, name: &Name) -> Result<VaultRecord> {
+        self.vault_records().get(name)
+    }
+
+    /// The name of the default vault, if there is one.
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub fn default_vault(&self) -> Result<Option<Name>> {
+        self.defaults()?.vault.as_deref().map(stored_name).transpose()
+    }
+
+    /// The vault of this name, or the default one.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] without either.
+    pub fn vault_or_default(&self, name: Option<&Name>) -> Result<Name> {
+        if let Some(name) = name {
+            self.vault(name)?;
+            return Ok(name.clone());
+        }
+        self.default_vault()?.ok_or_else(|| {
+            Error::new(Kind::NotFound, "there is no vault yet").with_hint("`ockam-kms vault create` makes one")
+        })
+    }
+
+    /// Makes this vault the default.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub fn set_default_vault(&self, writer: &Writer, name: &Name) -> Result<()> {
+        self.vault(name)?;
+        let mut defaults = self.defaults()?;
+        defaults.vault = Some(name.to_string());
+        self.set_defaults(writer, &defaults)
+    }
+
+    /// Makes a software vault, in the home or in another directory. The first vault becomes the default.
+    ///
+    /// # Errors
+    /// [`Kind::AlreadyExists`], or when the files cannot be written.
+    pub fn create_soft_vault(&self, writer: &Writer, name: &Name, path: Option<&Path>, lock: &Lock) -> Result<()> {
+        if self.vault_records().find(name)?.is_some() {
+            return Err(Error::new(Kind::AlreadyExists, format!("there already is a vault `{name}`"))
+                .with_hint("choose another name"));
+        }
+        let path = match path {
+            Some(path) => std::path::absolute(path)
+                .map_err(|e| Error::new(Kind::Invalid, "the vault has no absolute path").with_source(e))?,
+            None => self.soft_vault_dir(name),
+        };
+        let uri = KeyUri::new(Scheme::Soft).with("path", path.as_os_str().as_encoded_bytes())?;
+        uri.require("path")?;
+        // A directory of ours without a record is what a creation that was cut off left behind: nothing uses it.
+        if path == self.soft_vault_dir(name) && path.exists() {
+            std::fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+        SoftVault::create(&path, lock)?;
+        self.register_vault(writer, name, &uri)
+    }
+
+    /// Registers a vault that exists. The first one becomes the default.
+    ///
+    /// # Errors
+    /// [`Kind::AlreadyExists`].
+    pub fn register_vault(&self, writer: &Writer, name: &Name, uri: &KeyUri) -> Result<()> {
+        self.vault_records().create(writer, name, &VaultRecord { uri: uri.to_string() })?;
+        let mut defaults = self.defaults()?;
+        if defaults.vault.is_none() {
+            defaults.vault = Some(name.to_string());
+            self.set_defaults(writer, &defaults)?;
+        }
+        Ok(())
+    }
+
+    /// Moves a software vault to another directory.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for a vault of another backend, [`Kind::AlreadyExists`] when there is something.
+    pub fn move_vault(&self, writer: &Writer, name: &Name, to: &Path) -> Result<()> {
+        let uri = self.vault(name)?.uri()?;
+        if uri.scheme() != Scheme::Soft {
+            return Err(Error::new(Kind::Invalid, format!("the vault `{name}` is not made of files of ours"))
+                .with_hint("only software vaults can be moved"));
+        }
+        let from = PathBuf::from(uri.require("path")?);
+        let to = std::path::absolute(to)
+            .map_err(|e| Error::new(Kind::Invalid, "the vault has no absolute path").with_source(e))?;
+        if to.exists() {
+            return Err(Error::new(Kind::AlreadyExists, format!("`{}` already exists", to.display()))
+                .with_hint("name a directory that does not exist yet"));
+        }
+        let new_uri = uri.with("path", to.as_os_str().as_encoded_bytes())?;
+        new_uri.require("path")?;
+        // Copy, switch, remove: at every moment the record names a directory that is whole.
+        copy_dir(&from, &to)?;
+        self.vault_records().put(writer, name, &VaultRecord { uri: new_uri.to_string() })?;
+        std::fs::remove_dir_all(&from).map_err(|e| Error::io("remove", &from, e))
+    }
+
+    /// Forgets a vault; a software vault in the home is removed with its keys.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] while an identity has a key in it.
+    pub fn delete_vault(&self, writer: &Writer, name: &Name) -> Result<()> {
+        let record = self.vault(name)?;
+        let users: Vec<_> = self
+            .identities()?
+            .into_iter()
+            .filter(|(_, identity): &(Name, IdentityRecord)| identity.uses_vault(name))
+            .map(|(user, _)| user.to_string())
+            .collect();
+        if !users.is_empty() {
+            return Err(Error::new(
+                Kind::Denied,
+                format!("the vault `{name}` holds the keys of {}", users.join(", ")),
+            )
+            .with_hint("rotate these identities into another vault, or delete them, first"));
+        }
+        self.vault_records().remove(writer, name)?;
+        let own = self.soft_vault_dir(name);
+        if record.uri()?.scheme() == Scheme::Soft && own.exists() {
+            std::fs::remove_dir_all(&own).map_err(|e| Error::io("remove", &own, e))?;
+        }
+        let mut defaults = self.defaults()?;
+        if defaults.vault.as_deref() == Some(name.as_str()) {
+            defaults.vault = self.vaults()?.first().map(|(first, _)| first.to_string());
+            self.set_defaults(writer, &defaults)?;
+        }
+        Ok(())
+    }
+
+    fn soft_vault_dir(&self, name: &Name) -> PathBuf {
+        self.dir("vaults").join(name.as_str())
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) -> Result<()> {
+    durable::create_dir(to).map_err(|e| Error::io("create", to, e))?;
+    for entry in std::fs::read_dir(from).map_err(|e| Error::io("list", from, e))? {
+        let entry = entry.map_err(|e| Error::io("list", from, e))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().map_err(|e| Error::io("read", &source, e))?.is_dir() {
+            copy_dir(&source, &target)?;
+        } else {
+            let bytes = durable::read(&source, 1024 * 1024).map_err(|e| Error::io("read", &source, e))?;
+            durable::write_new(&target, &bytes).map_err(|e: io::Error| Error::io("write", &target, e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens the vaults of a home by name, each once: a token is logged in once per process, a passphrase asked once.
+pub struct Vaults {
+    home: Home,
+    registry: Registry,
+    interact: Arc<dyn Interact>,
+    open: Mutex<HashMap<Name, Arc<dyn Vault>>>,
+}
+
+impl Vaults {
+    /// The vaults of `home`, by the backends of `registry`.
+    #[must_use]
+    pub fn new(home: Home, registry: Registry, interact: Arc<dyn Interact>) -> Self {
+        Self { home, registry, interact, open: Mutex::default() }
+    }
+
+    /// The home.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The backends.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Opens a vault.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], or what the backend meets.
+    pub async fn open(&self, name: &Name) -> Result<Arc<dyn Vault>> {
+        if let Some(vault) = self.cached(name) {
+            return Ok(vault);
+        }
+        let uri = self.home.vault(name)?.uri()?;
+        let vault = self.registry.open(&uri, Arc::clone(&self.interact)).await?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(open.entry(name.clone()).or_insert(vault)))
+    }
+
+    fn cached(&self, name: &Name) -> Option<Arc<dyn Vault>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
+    }
+}
+
+impl fmt::Debug for Vaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vaults").field("home", &self.home).finish_non_exhaustive()
+    }
+}
