@@ -1,6 +1,8 @@
 //! Rotations that die at every moment, software to software, in one process: a panic stands for the crash, and the next
 //! writer recovers. (tests/ kills real processes, and uses tokens.)
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot set up its world should stop")]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 

@@ -1,0 +1,50 @@
+# One entry point for everything. Each target sets up what it needs; a second run finds it done.
+#
+#   make demo    the main job, from a SoftHSM token to a policy decision, printed command by command
+#   make test    every test
+#   make check   formatting, lints, documentation, licences
+#   make bench   our crates beside their peers, one table with ratios
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench interop
+
+# Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop and bench are workspaces of
+# their own, with their own heavy dependencies, so their artefacts live beside, not within.
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+INTEROP_TARGET := $(TARGET)-interop
+BENCH_TARGET := $(TARGET)-bench
+export CARGO_TERM_COLOR ?= auto
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup:
+	@scripts/setup
+
+demo:
+	@scripts/setup
+	cargo build --locked --bin ockam-kms
+	@OCKAM_KMS="$(TARGET)/debug/ockam-kms" OCKAM_JUDGE="$(INTEROP_TARGET)/debug/ockam-judge" scripts/demo
+
+# The published Ockam crates, built as a judge that the tests ask.
+interop:
+	cd tests/interop && CARGO_TARGET_DIR="$(INTEROP_TARGET)" cargo build --locked --bins --tests
+
+test: setup interop
+	cargo build --locked --workspace --bins
+	OCKAM_JUDGE="$(INTEROP_TARGET)/debug/ockam-judge" cargo nextest run --locked --workspace
+	cargo test --locked --workspace --doc
+	cd tests/interop && CARGO_TARGET_DIR="$(INTEROP_TARGET)" cargo nextest run --locked
+
+check:
+	@scripts/setup --check
+	cargo fmt --all --check
+	cd tests/interop && cargo fmt --check
+	cd bench && cargo fmt --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	cargo deny --locked check bans licenses sources
+
+bench: setup
+	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release

@@ -1,0 +1,98 @@
+//! The edges between our crates are those that docs/architecture.md draws, and no other.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its world should stop")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+/// Who may depend on whom. An edge that is not here fails the test; so does one that is here and not used.
+const EDGES: &[(&str, &[&str])] = &[
+    ("ockam-kms-policy-lang", &[]),
+    ("ockam-kms-vault", &[]),
+    ("ockam-kms-identity", &["ockam-kms-vault"]),
+    ("ockam-kms-pkcs11", &["ockam-kms-vault"]),
+    ("ockam-kms-home", &["ockam-kms-identity", "ockam-kms-vault"]),
+    ("ockam-kms-authority", &["ockam-kms-identity", "ockam-kms-vault"]),
+    (
+        "ockam-kms",
+        &[
+            "ockam-kms-authority",
+            "ockam-kms-home",
+            "ockam-kms-identity",
+            "ockam-kms-pkcs11",
+            "ockam-kms-policy-lang",
+            "ockam-kms-vault",
+        ],
+    ),
+];
+
+/// May depend on everything, and nothing may depend on it.
+const TESTS: &str = "ockam-kms-tests";
+
+/// What no crate of ours may ever pull in outside the workspaces that judge and measure.
+const NEVER: &[&str] = &["ockam", "ockam_core", "ockam_identity", "ockam_vault", "ockam_api", "openssl-sys"];
+
+fn metadata() -> serde_json::Value {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
+        .arg(manifest)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Our crates and those of ours that each depends on to be built (not to be tested).
+fn ours(metadata: &serde_json::Value) -> BTreeMap<String, BTreeSet<String>> {
+    let packages = metadata["packages"].as_array().unwrap();
+    let local: Vec<_> = packages.iter().filter(|package| package["source"].is_null()).collect();
+    let names: BTreeSet<_> = local.iter().map(|package| package["name"].as_str().unwrap().to_owned()).collect();
+    local
+        .iter()
+        .map(|package| {
+            let edges = package["dependencies"].as_array().unwrap().iter();
+            let edges = edges
+                .filter(|edge| edge["kind"].as_str() != Some("dev"))
+                .map(|edge| edge["name"].as_str().unwrap().to_owned())
+                .filter(|name| names.contains(name));
+            (package["name"].as_str().unwrap().to_owned(), edges.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn only_the_drawn_edges_exist() {
+    let found = ours(&metadata());
+    let mut drawn: BTreeMap<String, BTreeSet<String>> = EDGES
+        .iter()
+        .map(|(name, edges)| ((*name).to_owned(), edges.iter().map(|edge| (*edge).to_owned()).collect()))
+        .collect();
+    let mut found_without_tests = found.clone();
+    assert!(found_without_tests.remove(TESTS).is_some());
+    for (name, edges) in &found_without_tests {
+        let allowed = drawn.remove(name).unwrap_or_else(|| panic!("{name} is not in the picture"));
+        assert_eq!(*edges, allowed, "the edges of {name}");
+    }
+    assert!(drawn.is_empty(), "drawn and not there: {drawn:?}");
+}
+
+#[test]
+fn nothing_depends_on_the_command_line_or_the_tests() {
+    for (name, edges) in ours(&metadata()) {
+        if name != TESTS {
+            assert!(!edges.contains("ockam-kms"), "{name} depends on the command line");
+        }
+        assert!(!edges.contains(TESTS), "{name} depends on the tests");
+    }
+}
+
+#[test]
+fn the_judges_stay_outside() {
+    let metadata = metadata();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        assert!(!NEVER.contains(&name), "{name} is in the dependency graph");
+    }
+}
