@@ -1,0 +1,98 @@
+//! Who calls: an identity that the transport authenticated, and whose change history fits what is known of it.
+
+use std::sync::PoisonError;
+
+use identity::{Identifier, Identity};
+
+use crate::authz::{Action, Actor};
+use crate::problem::Problem;
+use crate::service::{Answer, Authority};
+use crate::store::{KnownHistory, Operation, query};
+
+/// The most verified histories that are kept in memory.
+const MAX_VERIFIED: usize = 4096;
+
+/// Somebody who calls. Only [`Authority::meet`] makes one.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    identity: Identity,
+    actor: Actor,
+}
+
+impl Caller {
+    /// Their identity.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Their identifier.
+    #[must_use]
+    pub fn identifier(&self) -> Identifier {
+        self.identity.identifier()
+    }
+
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.actor
+    }
+}
+
+impl Authority {
+    /// The identity that is known under an identifier: of members only. What a request that names no more than its key is
+    /// checked against.
+    ///
+    /// # Errors
+    /// A fault when the store fails.
+    pub fn known(&self, identifier: &Identifier) -> Answer<Option<Identity>> {
+        let Some(history) = query::history(self.0.store.view()?, identifier)? else {
+            return Ok(None);
+        };
+        let mut verified = self.0.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(identity) = verified.get(identifier)
+            && identity.as_bytes() == history.as_bytes()
+        {
+            return Ok(Some(identity.clone()));
+        }
+        let identity = Identity::import_expected(history.as_bytes(), identifier).map_err(|error| {
+            crate::Error::corrupt(format_args!("a change history does not verify: {error}"))
+        })?;
+        if verified.len() >= MAX_VERIFIED {
+            verified.clear();
+        }
+        verified.insert(*identifier, identity.clone());
+        Ok(Some(identity))
+    }
+
+    /// Takes in somebody who calls. To be called by a transport, *after* it checked that whoever sent the request holds a
+    /// key that this change history vouches for.
+    ///
+    /// A newer history of a member replaces the one that is known; one that contradicts it is kept as evidence and blocks
+    /// the identity until an operator decides. Of strangers nothing is kept.
+    ///
+    /// # Errors
+    /// [`Problem::Unauthenticated`] for a history older than the known one, [`Problem::Forbidden`] for one in conflict.
+    pub async fn meet(&self, identity: Identity) -> Answer<Caller> {
+        let actor = Actor::Identity(identity.identifier());
+        self.gate(&actor, Action::Meet).await?;
+        if self.is_news(&identity)? {
+            let history = KnownHistory::from(&identity);
+            let applied = self.execute(actor, Operation::KeepHistory(history)).await?;
+            if applied.conflict {
+                tracing::warn!(identifier = %identity.identifier(), "two change histories contradict each other: the identity is blocked");
+                return Err(Problem::forbidden(
+                    "this change history contradicts the one that is known: the authority's operator has to decide",
+                ));
+            }
+        }
+        Ok(Caller { identity, actor })
+    }
+
+    /// Whether the store has to look at a history: it is a member's, and not the one that is known.
+    fn is_news(&self, identity: &Identity) -> Answer<bool> {
+        let (view, identifier) = (self.0.store.view()?, identity.identifier());
+        Ok(match query::history(view, &identifier)? {
+            Some(known) => known != KnownHistory::from(identity),
+            None => query::member(view, &identifier)?.is_some(),
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! Issuing: draft, store the intent, sign, record, answer.
+
+use std::sync::atomic::Ordering;
+
+use identity::{Attributes, Credential, CredentialDraft, MEMBER_SCHEMA};
+use vault::{Kind, Retry};
+
+use crate::authz::{Action, Actor};
+use crate::issuer::IssuerKeys;
+use crate::member::MemberAttributes;
+use crate::problem::Problem;
+use crate::service::{Answer, Authority, Caller, PROJECT_ATTRIBUTE};
+use crate::store::{Intent, KnownHistory, Operation, query};
+use crate::ticket::Code;
+
+/// How often a credential is drafted again because the member changed meanwhile.
+const TRIES: usize = 4;
+
+impl Authority {
+    /// Makes the caller a member, by a ticket.
+    ///
+    /// # Errors
+    /// [`Problem::Conflict`] `already a member`, and the ticket is not spent; [`Problem::Forbidden`]
+    /// `unknown enrollment token` for a code that is unknown, expired or used up.
+    pub async fn enrol(&self, caller: &Caller, code: &Code) -> Answer<()> {
+        let lookup = code.lookup(&self.identifier());
+        let history = KnownHistory::from(caller.identity());
+        self.execute(*caller.actor(), Operation::Redeem { lookup, history }).await?;
+        Ok(())
+    }
+
+    /// Issues a credential to the caller.
+    ///
+    /// It is signed and recorded even when whoever asked for it goes away meanwhile.
+    ///
+    /// # Errors
+    /// [`Problem::Forbidden`] `unauthorized member` for whoever is none; [`Problem::Unavailable`] when the vault or the
+    /// store is away, or the credential key is about to end.
+    pub async fn credential(&self, caller: &Caller) -> Answer<Credential> {
+        for _ in 0..TRIES {
+            let allowed = self.gate(caller.actor(), Action::GetCredential).await?;
+            let member = query::member(self.view(allowed)?, &caller.identifier())?;
+            let attributes = member.map(|member| member.attributes).unwrap_or_default();
+            // One issuer from the draft to the signature, whatever is put in place meanwhile.
+            let issuer = self.issuer();
+            let draft = self.draft(&issuer, caller, &attributes)?;
+            let intent = Intent {
+                hash: draft.hash(),
+                subject: caller.identifier(),
+                attributes,
+                expires_at: draft.expires_at(),
+            };
+            let applied = self.execute(*caller.actor(), Operation::Intend(intent)).await?;
+            if applied.changed == 0 {
+                continue;
+            }
+            let (authority, actor) = (self.clone(), *caller.actor());
+            let signed = tokio::spawn(async move { authority.sign(&issuer, draft, actor).await });
+            return signed.await.map_err(|_| Problem::Internal)?;
+        }
+        Err(Problem::unavailable())
+    }
+
+    fn draft(
+        &self,
+        issuer: &IssuerKeys,
+        caller: &Caller,
+        attributes: &MemberAttributes,
+    ) -> Answer<CredentialDraft> {
+        if self.0.halted.load(Ordering::SeqCst) {
+            return Err(Problem::unavailable());
+        }
+        let settings = &self.0.settings;
+        let project = settings.say_project.then_some((PROJECT_ATTRIBUTE, settings.project.as_str()));
+        // The project last: no member's attribute replaces it.
+        let all = Attributes::new(MEMBER_SCHEMA, attributes.iter().chain(project))?;
+        issuer.draft(caller.identity(), &all, self.now(), settings.credential_seconds).map_err(|error| {
+            match error.refusal() {
+                Some(refusal) => {
+                    tracing::error!(%refusal, "the credential key has to be attested anew before more can be issued");
+                    Problem::unavailable()
+                }
+                None => error.into(),
+            }
+        })
+    }
+
+    async fn sign(&self, issuer: &IssuerKeys, draft: CredentialDraft, actor: Actor) -> Answer<Credential> {
+        let hash = draft.hash();
+        let credential = match draft.sign(issuer.signer()).await {
+            Ok(credential) => credential,
+            Err(error) => {
+                if certainly_unsigned(&error) {
+                    self.execute(actor, Operation::Abandon(hash)).await?;
+                }
+                if error.kind() == identity::Kind::Vault(Kind::Corrupt) {
+                    // The key is not the one that was recorded. Nothing is signed until an operator has looked.
+                    self.0.halted.store(true, Ordering::SeqCst);
+                }
+                return Err(error.into());
+            }
+        };
+        self.execute(actor, Operation::Issued(hash)).await?;
+        Ok(credential)
+    }
+}
+
+/// Whether a failure to sign leaves no signature behind. If in doubt it does: then the intent stays, as an orphan.
+fn certainly_unsigned(error: &identity::Error) -> bool {
+    let Some(vault) = error.vault_error() else {
+        return true;
+    };
+    let before_signing = match vault.kind() {
+        Kind::Invalid | Kind::Unsupported | Kind::NotFound | Kind::AlreadyExists => true,
+        Kind::Denied | Kind::Presence | Kind::Exhausted | Kind::Unavailable => true,
+        Kind::Rejected | Kind::Corrupt | Kind::Backend => false,
+    };
+    before_signing && vault.retry() != Retry::Indeterminate
+}

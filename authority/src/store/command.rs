@@ -1,0 +1,177 @@
+//! The closed list of what a store can be told to do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use identity::{ChangeHash, Identifier, Identity, Timestamp};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::authz::{Action, Actor, Rules};
+use crate::member::MemberAttributes;
+use crate::ticket::{Reference, Ticket};
+
+/// Something to be decided and done in one transaction.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Who asks.
+    pub actor: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// By which rules the gate decides.
+    pub rules: Arc<Rules>,
+    /// What.
+    pub operation: Operation,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// Replaces the whole set of pre-trusted members.
+    LoadPreTrusted(BTreeMap<Identifier, MemberAttributes>),
+    /// Adds a member or replaces a member's attributes.
+    AddMember {
+        /// Who is added.
+        identifier: Identifier,
+        /// What their credentials will say.
+        attributes: MemberAttributes,
+    },
+    /// Deletes a member.
+    DeleteMember(Identifier),
+    /// Deletes some of those members whom the actor may delete. To be repeated with what the answer says comes next.
+    DeleteMembers {
+        /// The member to start after.
+        after: Option<Identifier>,
+    },
+    /// Keeps a new ticket.
+    MakeTicket {
+        /// What it is stored under: see [`Code::lookup`](crate::ticket::Code::lookup).
+        lookup: [u8; 32],
+        /// The ticket.
+        ticket: Ticket,
+    },
+    /// Revokes a ticket.
+    RevokeTicket(Reference),
+    /// Spends one use of a ticket and adds the actor as a member, both or neither.
+    Redeem {
+        /// What the ticket is stored under.
+        lookup: [u8; 32],
+        /// The actor's change history.
+        history: KnownHistory,
+    },
+    /// Keeps the actor's change history, when it is news about a member; keeps it as evidence, when it contradicts what is
+    /// known.
+    KeepHistory(KnownHistory),
+    /// Decides a conflict between two histories.
+    ResolveConflict(Identifier, Decision),
+    /// Keeps the intent to sign a credential about the actor, provided that what it says is what the state says.
+    Intend(Intent),
+    /// Records that the credential with this hash was signed.
+    Issued([u8; 32]),
+    /// Drops the intent with this hash: its signature was certainly not made.
+    Abandon([u8; 32]),
+    /// Records that the issuer keys were replaced by some under this change.
+    ReplaceIssuer(ChangeHash),
+    /// Records a refusal that was decided on reading.
+    Refused(Action, &'static str),
+}
+
+/// What came of a command that was not refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// How many members or tickets it added, replaced or removed.
+    pub changed: u64,
+    /// Where [`Operation::DeleteMembers`] goes on.
+    pub next: Option<Identifier>,
+    /// Whether the history that was shown contradicts the one that is known. The evidence is kept.
+    pub conflict: bool,
+}
+
+/// A change history with the hashes of its changes: comparing two takes no verifying again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownHistory {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) changes: Vec<ChangeHash>,
+}
+
+impl KnownHistory {
+    /// The change history as bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many changes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Never: it comes from an identity.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+impl From<&Identity> for KnownHistory {
+    fn from(identity: &Identity) -> Self {
+        Self {
+            bytes: identity.as_bytes().to_vec(),
+            changes: identity.changes().map(identity::Change::hash).collect(),
+        }
+    }
+}
+
+/// Evidence that somebody signed two histories of one identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Whose.
+    pub identifier: Identifier,
+    /// The history that was known.
+    pub known: KnownHistory,
+    /// The one that was shown.
+    pub shown: KnownHistory,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What an operator does about a conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decision {
+    /// The history that was known stays.
+    KeepKnown,
+    /// The history that was shown replaces it.
+    TakeShown,
+}
+
+/// The intent to sign a credential: stored before the key is touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// The hash that is going to be signed.
+    pub hash: [u8; 32],
+    /// Whom the credential is about.
+    pub subject: Identifier,
+    /// The member's attributes that it says: refused when they are no longer the ones that are stored.
+    pub attributes: MemberAttributes,
+    /// The last second at which it is good.
+    pub expires_at: Timestamp,
+}
+
+/// A credential that was issued, or (as an orphan) was about to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Issued {
+    /// The hash that is signed; as text hex.
+    #[serde(serialize_with = "as_hex")]
+    pub hash: [u8; 32],
+    /// Whom it is about.
+    pub subject: Identifier,
+    /// When it was to be signed.
+    pub created_at: Timestamp,
+    /// The last second at which it is good.
+    pub expires_at: Timestamp,
+}
+
+fn as_hex<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex::encode(hash))
+}
