@@ -1,0 +1,462 @@
+//! The owner of the login. PKCS#11 logs a *process* in to a *token*: one session that is never used for anything else,
+//! the anchor, keeps that login alive, and this is the only place that calls `C_Login`.
+//!
+//! A PIN is never tried twice for one reason: an outage ends with at most one `C_Login`, a wrong PIN ends all further
+//! ones until the vault is opened anew, and a PIN is not spent on a token that says it has one try left.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use cryptoki::error::{Error as LibraryError, RvError};
+use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::types::RawAuthPin;
+use vault::{Error, Kind, Result, Retry};
+
+use crate::address::{PinSource, Token};
+use crate::errors::{Remedy, Trouble, away};
+use crate::module::{Module, Pass};
+
+/// How long an absent token is left alone before the next request looks for it again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The same for a token that was re-initialised: its keys do not come back, unless the old token does.
+const LOOK_AGAIN_REPLACED: Duration = Duration::from_secs(10);
+/// After a login that failed for another reason than the PIN, the token has to go away and come back, or this long
+/// to pass, before the PIN is given again.
+const LOGIN_AGAIN: Duration = Duration::from_secs(30);
+
+/// What a request needs to know of the login.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access {
+    pub(crate) slot: Slot,
+    /// Counts the logins: object handles and sessions of an earlier one are not used.
+    pub(crate) epoch: u64,
+    pub(crate) since: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    module: Arc<Module>,
+    token: Token,
+    /// Serial numbers of other tokens that had the same label when the vault was opened.
+    siblings: Vec<String>,
+    pin: PinSource,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    epoch: u64,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Up(Login),
+    /// A thread is connecting; the others wait for it.
+    Busy,
+    Down {
+        fault: Fault,
+        look_at: Instant,
+        login_at: Option<Instant>,
+    },
+    /// The PIN was refused: never tried again.
+    Refused(Fault),
+}
+
+#[derive(Debug)]
+struct Login {
+    access: Access,
+    generation: u64,
+    anchor: Session,
+}
+
+/// An error that is told more than once.
+#[derive(Clone, Debug)]
+struct Fault {
+    kind: Kind,
+    retry: Retry,
+    message: String,
+    hint: Option<String>,
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let hint = error.hint().map(str::to_owned);
+        Self { kind: error.kind(), retry: error.retry(), message: error.to_string(), hint }
+    }
+}
+
+impl From<&Fault> for Error {
+    fn from(fault: &Fault) -> Self {
+        let error = Self::new(fault.kind, fault.message.clone()).with_retry(fault.retry);
+        match &fault.hint {
+            Some(hint) => error.with_hint(hint.clone()),
+            None => error,
+        }
+    }
+}
+
+/// Why the connection is made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// The module was reset, by this vault or another on it: it is fresh.
+    Reset,
+    /// An absent token may be back.
+    Return,
+    /// A request met something that looks like an absent token.
+    Suspicion,
+    /// A request met something that looks like a lost login.
+    LostLogin,
+    /// Whatever is there must not be trusted.
+    Distrust,
+}
+
+/// How connecting failed.
+enum Failure {
+    Absent(Error),
+    Replaced(Error),
+    Login(Error),
+    Refused(Error),
+}
+
+impl Keeper {
+    /// Connects for the first time.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] for a wrong PIN; whatever the token answers.
+    pub(crate) fn open(
+        module: Arc<Module>,
+        token: Token,
+        siblings: Vec<String>,
+        pin: PinSource,
+        deadline: Instant,
+    ) -> Result<Self> {
+        let busy = Mutex::new(State { phase: Phase::Busy, epoch: 0 });
+        let keeper = Self { module, token, siblings, pin, state: busy, changed: Condvar::new() };
+        keeper.connect_and_tell(Reason::Reset, None, None, deadline)?;
+        Ok(keeper)
+    }
+
+    pub(crate) fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// Enters the module, logged in to the token.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] while the token is away, [`Kind::NotFound`] when it was re-initialised, [`Kind::Denied`] when
+    /// the PIN was refused.
+    pub(crate) fn access(&self, deadline: Instant) -> Result<(Pass, Access)> {
+        loop {
+            let mut state = self.lock();
+            let (reason, old, login_at) = match &state.phase {
+                Phase::Up(login) if login.generation == self.module.generation() => {
+                    let (access, generation) = (login.access, login.generation);
+                    drop(state);
+                    let pass = self.module.enter(deadline)?;
+                    if pass.generation() == generation {
+                        return Ok((pass, access));
+                    }
+                    continue;
+                }
+                Phase::Up(_) => (Reason::Reset, None, None),
+                Phase::Busy => {
+                    drop(self.wait(state, deadline)?);
+                    continue;
+                }
+                Phase::Down { fault, look_at, login_at } => {
+                    let left = look_at.saturating_duration_since(Instant::now());
+                    if !left.is_zero() {
+                        let error = Error::from(fault);
+                        let waiting = matches!(error.retry(), Retry::After(_));
+                        return Err(if waiting { error.with_retry(Retry::After(left)) } else { error });
+                    }
+                    (Reason::Return, None, *login_at)
+                }
+                Phase::Refused(fault) => return Err(fault.into()),
+            };
+            state.phase = Phase::Busy;
+            drop(state);
+            self.connect_and_tell(reason, old, login_at, deadline)?;
+        }
+    }
+
+    /// Looks at the connection that a request had trouble with, and makes it anew if that is needed. Whoever calls this
+    /// must hold no pass.
+    ///
+    /// # Errors
+    /// As [`access`](Self::access).
+    pub(crate) fn cure(&self, remedy: Remedy, access: Access, deadline: Instant) -> Result<()> {
+        let reason = match remedy {
+            Remedy::None | Remedy::Resolve | Remedy::Reopen => return Ok(()),
+            Remedy::Login => Reason::LostLogin,
+            Remedy::Device => Reason::Suspicion,
+            Remedy::Renew => Reason::Distrust,
+        };
+        let mut state = self.lock();
+        let old = match std::mem::replace(&mut state.phase, Phase::Busy) {
+            Phase::Up(login) if login.access.epoch == access.epoch => login,
+            // Somebody was faster.
+            other => {
+                state.phase = other;
+                return Ok(());
+            }
+        };
+        drop(state);
+        self.connect_and_tell(reason, Some(old), None, deadline)
+    }
+
+    /// Connects and leaves the outcome for everybody. The phase is `Busy` and this thread made it so.
+    fn connect_and_tell(
+        &self,
+        reason: Reason,
+        old: Option<Login>,
+        login_at: Option<Instant>,
+        deadline: Instant,
+    ) -> Result<()> {
+        let outcome = self.connect(reason, old, login_at, deadline);
+        let now = Instant::now();
+        let down =
+            |error: Error, wait, login_at| Phase::Down { fault: error.into(), look_at: now + wait, login_at };
+        let mut state = self.lock();
+        state.phase = match outcome {
+            Ok(mut login) => {
+                if login.access.epoch == 0 {
+                    state.epoch += 1;
+                    login.access.epoch = state.epoch;
+                }
+                Phase::Up(login)
+            }
+            Err(Failure::Absent(error)) => down(error, LOOK_AGAIN, None),
+            Err(Failure::Replaced(error)) => down(error, LOOK_AGAIN_REPLACED, None),
+            Err(Failure::Login(error)) => {
+                let login_at = login_at.filter(|at| *at > now).unwrap_or(now + LOGIN_AGAIN);
+                down(error, LOOK_AGAIN, Some(login_at))
+            }
+            Err(Failure::Refused(error)) => Phase::Refused(error.into()),
+        };
+        let result = match &state.phase {
+            Phase::Down { fault, .. } | Phase::Refused(fault) => Err(fault.into()),
+            _ => Ok(()),
+        };
+        drop(state);
+        self.changed.notify_all();
+        result
+    }
+
+    fn connect(
+        &self,
+        reason: Reason,
+        old: Option<Login>,
+        login_at: Option<Instant>,
+        deadline: Instant,
+    ) -> std::result::Result<Login, Failure> {
+        let mut pass = match self.module.enter(deadline) {
+            Ok(pass) => pass,
+            // It stands still after a reset that failed.
+            Err(_) => self.reset(self.module.generation(), deadline)?,
+        };
+        if let Some(old) = old.filter(|old| old.generation == pass.generation()) {
+            if matches!(reason, Reason::Suspicion | Reason::LostLogin)
+                && self.is_there(&pass, old.access.slot)
+            {
+                if is_logged_in(&old.anchor) {
+                    return Ok(old);
+                }
+                return self.log_in(&pass, old.access.slot, login_at);
+            }
+            let _ = old.anchor.close();
+        }
+        if reason == Reason::Distrust {
+            let generation = pass.generation();
+            drop(pass);
+            pass = self.reset(generation, deadline)?;
+        }
+        let mut found = self.find(&pass);
+        if matches!(found, Err(Failure::Absent(_)))
+            && matches!(reason, Reason::Return | Reason::Suspicion | Reason::LostLogin)
+        {
+            // Some modules never see a token again that they lost sight of (quirks: sticky absence).
+            let generation = pass.generation();
+            drop(pass);
+            pass = self.reset(generation, deadline)?;
+            found = self.find(&pass);
+        }
+        self.log_in(&pass, found?, login_at)
+    }
+
+    fn reset(&self, generation: u64, deadline: Instant) -> std::result::Result<Pass, Failure> {
+        let absent = |error: Error| Failure::Absent(away(&self.token.label).with_source(error));
+        self.module.reset(generation, deadline).map_err(absent)?;
+        self.module.enter(deadline).map_err(absent)
+    }
+
+    /// Whether the token is in this slot, going by its serial number.
+    fn is_there(&self, pass: &Pass, slot: Slot) -> bool {
+        pass.context().get_token_info(slot).is_ok_and(|info| self.is_ours(&info))
+    }
+
+    fn is_ours(&self, info: &TokenInfo) -> bool {
+        info.token_initialized()
+            && info.label() == self.token.label
+            && info.serial_number() == self.token.serial
+    }
+
+    fn find(&self, pass: &Pass) -> std::result::Result<Slot, Failure> {
+        let slots = pass.context().get_slots_with_token();
+        let slots =
+            slots.map_err(|e| Failure::Absent(Trouble::from(e).into_error(&self.token.label, false)))?;
+        let mut replaced_by = None;
+        for slot in slots {
+            // A slot that cannot be read is not the token, for now.
+            let Ok(info) = pass.context().get_token_info(slot) else { continue };
+            if self.is_ours(&info) {
+                return Ok(slot);
+            }
+            let serial = info.serial_number().to_owned();
+            if info.token_initialized()
+                && info.label() == self.token.label
+                && !self.siblings.contains(&serial)
+            {
+                replaced_by = Some(serial);
+            }
+        }
+        let Token { label, serial } = &self.token;
+        Err(match replaced_by {
+            None => Failure::Absent(away(label)),
+            Some(new) => Failure::Replaced(
+                Error::new(
+                    Kind::NotFound,
+                    format!("token `{label}` was re-initialised: it had serial number `{serial}` and has `{new}` now"),
+                )
+                .with_hint("its keys are gone for good, and none is made anew by itself: rotate to new keys"),
+            ),
+        })
+    }
+
+    fn log_in(
+        &self,
+        pass: &Pass,
+        slot: Slot,
+        login_at: Option<Instant>,
+    ) -> std::result::Result<Login, Failure> {
+        let label = &self.token.label;
+        let failed = |error: LibraryError| Failure::Absent(Trouble::from(error).into_error(label, false));
+        let info = pass.context().get_token_info(slot).map_err(failed)?;
+        let anchor = open_session(pass, slot).map_err(failed)?;
+        let login = |anchor| {
+            let access = Access { slot, epoch: 0, since: Instant::now() };
+            Ok(Login { access, generation: pass.generation(), anchor })
+        };
+        // Another vault of this process may hold the login already.
+        if !info.login_required() || is_logged_in(&anchor) {
+            return login(anchor);
+        }
+        let outcome = self.spend_the_pin(&info, &anchor, login_at);
+        match outcome {
+            Ok(()) => login(anchor),
+            Err(failure) => {
+                let _ = anchor.close();
+                Err(failure)
+            }
+        }
+    }
+
+    fn spend_the_pin(
+        &self,
+        info: &TokenInfo,
+        anchor: &Session,
+        login_at: Option<Instant>,
+    ) -> std::result::Result<(), Failure> {
+        let label = &self.token.label;
+        if info.user_pin_locked() || info.user_pin_final_try() {
+            let state = if info.user_pin_locked() {
+                "is locked"
+            } else {
+                "has one try left, which is not spent here"
+            };
+            return Err(Failure::Refused(
+                Error::new(Kind::Denied, format!("the PIN of token `{label}` {state}"))
+                    .with_hint("unlock it with the token's own tools, then open the vault again"),
+            ));
+        }
+        if login_at.is_some_and(|at| at > Instant::now()) {
+            let error = Error::new(Kind::Unavailable, format!("the last login to token `{label}` failed"));
+            return Err(Failure::Login(
+                error.with_hint("the PIN is not given again so soon: check the token"),
+            ));
+        }
+        let answer = self.pin.with(|pin| {
+            let pin = RawAuthPin::new(Box::new(pin.unwrap_or_default().to_vec()));
+            anchor.login_with_raw(UserType::User, &pin)
+        });
+        match answer.map_err(Failure::Absent)? {
+            Ok(()) | Err(LibraryError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+            Err(error) => {
+                let error = Trouble::from(error).into_error(label, false);
+                if error.kind() != Kind::Denied {
+                    return Err(Failure::Login(error));
+                }
+                Err(Failure::Refused(
+                    Error::new(Kind::Denied, format!("token `{label}` refused the PIN"))
+                        .with_hint("it is not tried again: correct it, then open the vault anew")
+                        .with_source(error),
+                ))
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, deadline: Instant) -> Result<MutexGuard<'a, State>> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::new(
+                Kind::Unavailable,
+                format!("token `{}` does not answer", self.token.label),
+            ));
+        }
+        Ok(self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// Enters the module whatever the state of the login is.
+    ///
+    /// # Errors
+    /// As [`Module::enter`].
+    pub(crate) fn enter(&self, deadline: Instant) -> Result<Pass> {
+        self.module.enter(deadline)
+    }
+}
+
+impl Drop for Keeper {
+    /// Closes the anchor: the last session of the process on a token ends its login.
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Phase::Up(login) = std::mem::replace(&mut state.phase, Phase::Busy)
+            && let Ok(pass) = self.module.enter(Instant::now())
+            && pass.generation() == login.generation
+        {
+            let _ = login.anchor.close();
+        }
+    }
+}
+
+/// Opens a session that is closed by hand: after a reset its number may belong to somebody else's.
+pub(crate) fn open_session(pass: &Pass, slot: Slot) -> std::result::Result<Session, LibraryError> {
+    match pass.context().open_rw_session_no_drop(slot) {
+        Err(LibraryError::Pkcs11(RvError::TokenWriteProtected, _)) => {
+            pass.context().open_ro_session_no_drop(slot)
+        }
+        other => other,
+    }
+}
+
+/// Whether the user is logged in, as this session sees it.
+pub(crate) fn is_logged_in(session: &Session) -> bool {
+    let user = |state| matches!(state, SessionState::RwUser | SessionState::RoUser);
+    session.get_session_info().is_ok_and(|info| user(info.session_state()))
+}

@@ -1,0 +1,454 @@
+//! Finding, making, destroying and listing keys.
+//!
+//! **Names.** A key's name is its `CKA_LABEL`, one to one. Its `CKA_ID` is chosen before the key exists, so that one call
+//! creates both halves complete and unmodifiable: four bytes that say it is ours and twelve random ones. (A hash of the
+//! public key, as others use, would have to be set afterwards, on a key that is still modifiable.)
+//!
+//! **Two at once.** PKCS#11 lets two keys have one label. Who makes a key looks for the name before, and counts after:
+//! alone, the key is good. Otherwise the maker with the greater id removes its key and reports that the name is taken.
+//! The one with the smallest id waits for the others to do so: if they do, its key is good; if one stays, that one was
+//! made and reported earlier, and the waiting one gives way, too. So at most one maker succeeds.
+//!
+//! **Halves.** A process that dies while a key is made or destroyed can leave a public half without its private one. Such
+//! a rest is removed when its name is asked for again and nothing private has that id, looked at twice.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use cryptoki::error::{Error as LibraryError, RvError};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use vault::{Algorithm, Error, KeyInfo, KeyUri, Kind, PurposeKind, Result};
+
+use crate::address::{Token, Wanted};
+use crate::desk::Bench;
+use crate::errors::Trouble;
+use crate::make::{self, Made};
+use crate::objects::{self, Described};
+use crate::operations;
+use crate::template::{self, Naming};
+
+type Done<T> = std::result::Result<T, Trouble>;
+
+/// What the ids of our keys start with.
+const MARK: &[u8] = b"okms";
+const ID_LENGTH: usize = 16;
+/// How long a maker waits for the others to remove their keys of the same name.
+const RACE: Duration = Duration::from_secs(2);
+const RACE_LOOK: Duration = Duration::from_millis(50);
+/// The two looks at a rest are this far apart: a key that is being made has both halves by then.
+const REST_LOOK: Duration = Duration::from_millis(100);
+
+/// How the token knows a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyId {
+    pub(crate) purpose: PurposeKind,
+    pub(crate) id: Vec<u8>,
+    pub(crate) label: Vec<u8>,
+}
+
+impl KeyId {
+    /// The text that a key handle carries.
+    pub(crate) fn text(&self) -> String {
+        format!("{}:{}", hex::encode(&self.id), hex::encode(&self.label))
+    }
+
+    /// From a handle's text.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] when the text is not of this backend.
+    pub(crate) fn parse(purpose: PurposeKind, text: &str) -> Result<Self> {
+        let parts = text.split_once(':').map(|(id, label)| (hex::decode(id), hex::decode(label)));
+        match parts {
+            Some((Ok(id), Ok(label))) => Ok(Self { purpose, id, label }),
+            _ => Err(Error::new(Kind::Invalid, "the key handle is not one of a PKCS#11 vault")),
+        }
+    }
+
+    /// The name as a person reads it.
+    pub(crate) fn shown(&self) -> String {
+        if self.label.is_empty() {
+            return format!("id {}", hex::encode(&self.id));
+        }
+        String::from_utf8_lossy(&self.label).escape_debug().to_string()
+    }
+
+    /// What finds the object of this class. An empty id or label is no search term.
+    pub(crate) fn template(&self, class: ObjectClass) -> Vec<Attribute> {
+        let mut template = vec![Attribute::Class(class), Attribute::Token(true)];
+        if !self.label.is_empty() {
+            template.push(Attribute::Label(self.label.clone()));
+        }
+        if !self.id.is_empty() {
+            template.push(Attribute::Id(self.id.clone()));
+        }
+        template
+    }
+
+    /// The URI that opens it: by its label, and by its id where it has no label or shares it.
+    pub(crate) fn uri(&self, token: &Token, shared: bool) -> Result<KeyUri> {
+        let mut uri = token.key_uri()?;
+        if !self.label.is_empty() {
+            uri = uri.with("object", &self.label)?;
+        }
+        if self.label.is_empty() || shared {
+            uri = uri.with("id", &self.id)?;
+        }
+        Ok(uri)
+    }
+}
+
+/// A key that was opened or made.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    pub(crate) id: KeyId,
+    pub(crate) uri: KeyUri,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) public: Option<Vec<u8>>,
+}
+
+const SECRET_CLASSES: [ObjectClass; 2] = [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY];
+
+fn named(bench: &mut Bench<'_>, label: &[u8]) -> Done<Vec<ObjectHandle>> {
+    let mut found = Vec::new();
+    for class in SECRET_CLASSES {
+        found.extend(bench.find(&[
+            Attribute::Class(class),
+            Attribute::Token(true),
+            Attribute::Label(label.to_vec()),
+        ])?);
+    }
+    Ok(found)
+}
+
+/// Opens the key that a URI asks for.
+pub(crate) fn open(bench: &mut Bench<'_>, purpose: PurposeKind, wanted: &Wanted) -> Done<Opened> {
+    let search = KeyId {
+        purpose,
+        id: wanted.id.clone().unwrap_or_default(),
+        label: wanted.label.clone().unwrap_or_default(),
+    };
+    let key = one(bench, &search)?;
+    let opened = adopt(bench, &key, purpose)?;
+    bench.cache(&key.id.text(), key.object);
+    Ok(opened)
+}
+
+/// The one object that holds the secret half of a key.
+fn one(bench: &mut Bench<'_>, search: &KeyId) -> Done<Described> {
+    let class = template::class(search.purpose);
+    let found = bench.find(&search.template(class))?;
+    let object = match found.as_slice() {
+        [object] => *object,
+        [] => {
+            for other in SECRET_CLASSES.into_iter().filter(|other| *other != class) {
+                if !bench.find(&search.template(other))?.is_empty() {
+                    return Err(wrong_purpose(search, search.purpose).into());
+                }
+            }
+            bench.confirm()?;
+            remove_rests(bench, search)?;
+            return Err(not_found(search, bench.token()).into());
+        }
+        several => {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!(
+                    "{} keys on token `{}` match `{}`",
+                    several.len(),
+                    bench.token().label,
+                    search.shown()
+                ),
+            )
+            .with_hint("name one by label and id, `object=…;id=…`, or remove the others")
+            .into());
+        }
+    };
+    let described = objects::describe(bench, object)?;
+    described.ok_or_else(|| {
+        Error::new(
+            Kind::Unsupported,
+            format!("the key `{}` is of a type that is not used here", search.shown()),
+        )
+        .with_hint("key types are ed25519, p256, x25519 and aes256-gcm")
+        .into()
+    })
+}
+
+/// Checks a key that is there, and reads its public half.
+fn adopt(bench: &mut Bench<'_>, key: &Described, purpose: PurposeKind) -> Done<Opened> {
+    if key.algorithm.purpose() != purpose {
+        return Err(wrong_purpose(&key.id, purpose).into());
+    }
+    bench.station().require(key.algorithm)?;
+    objects::check(bench, key)?;
+    let public = objects::public_half(bench, key)?;
+    if let (Algorithm::X25519, Some(public)) = (key.algorithm, &public) {
+        operations::check_x25519_public(bench, key, public)?;
+    }
+    let by_label = named(bench, &key.id.label)?.len();
+    let uri = key.id.uri(bench.token(), by_label > 1)?;
+    Ok(Opened { id: key.id.clone(), uri, algorithm: key.algorithm, public })
+}
+
+fn wrong_purpose(id: &KeyId, purpose: PurposeKind) -> Error {
+    Error::new(Kind::Invalid, format!("the key `{}` is not for {purpose}", id.shown()))
+}
+
+fn not_found(id: &KeyId, token: &Token) -> Error {
+    Error::new(Kind::NotFound, format!("there is no key `{}` on token `{}`", id.shown(), token.label)).with_hint(
+        "if it was there, it was destroyed, or the token re-initialised: it cannot be made again, rotate to a new key",
+    )
+}
+
+/// The object of a key that was opened before: from the cache, or found again. What is found again is checked again,
+/// since it may be another key by now.
+pub(crate) fn resolve(
+    bench: &mut Bench<'_>,
+    id: &KeyId,
+    text: &str,
+    public: Option<&[u8]>,
+) -> Done<ObjectHandle> {
+    if let Some(object) = bench.cached(text) {
+        return Ok(object);
+    }
+    let key = one(bench, id)?;
+    let opened = adopt(bench, &key, id.purpose)?;
+    if opened.public.as_deref() != public {
+        return Err(Error::new(
+            Kind::Corrupt,
+            format!("the key `{}` is not the one that was opened", id.shown()),
+        )
+        .with_hint("somebody replaced it: restore the original, or rotate to a key that is still good")
+        .into());
+    }
+    bench.cache(text, key.object);
+    Ok(key.object)
+}
+
+/// Makes a key under a name that nothing else has.
+pub(crate) fn generate(
+    bench: &mut Bench<'_>,
+    algorithm: Algorithm,
+    name: &str,
+    deadline: Instant,
+) -> Done<Opened> {
+    bench.station().require(algorithm)?;
+    let label = name.as_bytes();
+    let Some(_claim) = bench.station().claim(label) else { return Err(taken(name).into()) };
+    bench.may_make_keys()?;
+    if !named(bench, label)?.is_empty() {
+        return Err(taken(name).into());
+    }
+    let mut id = MARK.to_vec();
+    id.resize(ID_LENGTH, 0);
+    if let Some(random) = id.get_mut(MARK.len()..) {
+        getrandom::fill(random).map_err(|e| {
+            Error::new(Kind::Unavailable, "the system gave no randomness").with_source(e.to_string())
+        })?;
+    }
+    let id = KeyId { purpose: algorithm.purpose(), id, label: label.to_vec() };
+    remove_rests(bench, &id)?;
+    bench.sending();
+    let made = make::objects(bench, algorithm, &Naming { label, id: &id.id }, true, true)?;
+    let settled = settle(bench, &id, algorithm, made, deadline);
+    if settled.is_err() {
+        bench.renew_session();
+        made.destroy(bench);
+    }
+    settled
+}
+
+fn settle(
+    bench: &mut Bench<'_>,
+    id: &KeyId,
+    algorithm: Algorithm,
+    made: Made,
+    deadline: Instant,
+) -> Done<Opened> {
+    if !wins(bench, id, made.secret, deadline)? {
+        return Err(taken(&id.shown()).into());
+    }
+    let key = Described { object: made.secret, id: id.clone(), algorithm };
+    let opened = adopt(bench, &key, id.purpose)?;
+    bench.cache(&id.text(), made.secret);
+    Ok(opened)
+}
+
+/// Whether the key just made has its name for itself, in the end.
+fn wins(bench: &mut Bench<'_>, id: &KeyId, mine: ObjectHandle, deadline: Instant) -> Done<bool> {
+    let until = deadline.min(Instant::now() + RACE);
+    loop {
+        let mut others = named(bench, &id.label)?;
+        others.retain(|object| *object != mine);
+        if others.is_empty() {
+            return Ok(true);
+        }
+        for object in others {
+            let other = bench.bytes(object, AttributeType::Id, ID_LENGTH * 4)?.unwrap_or_default();
+            if other < id.id {
+                return Ok(false);
+            }
+        }
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        sleep(RACE_LOOK);
+    }
+}
+
+fn taken(name: &str) -> Error {
+    Error::new(Kind::AlreadyExists, format!("there already is a key `{name}` on the token"))
+        .with_hint("open it, or choose another name")
+}
+
+/// Removes public halves of ours that have this key's label and no private half.
+fn remove_rests(bench: &mut Bench<'_>, key: &KeyId) -> Done<()> {
+    if key.label.is_empty() || key.purpose == PurposeKind::Sealing {
+        return Ok(());
+    }
+    let first = rests(bench, &key.label)?;
+    if first.is_empty() {
+        return Ok(());
+    }
+    sleep(REST_LOOK);
+    for rest in rests(bench, &key.label)? {
+        if first.contains(&rest) {
+            bench.session()?.destroy_object(rest)?;
+        }
+    }
+    Ok(())
+}
+
+fn rests(bench: &mut Bench<'_>, label: &[u8]) -> Done<Vec<ObjectHandle>> {
+    let mut rests = Vec::new();
+    let public =
+        [Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::Token(true), Attribute::Label(label.to_vec())];
+    for object in bench.find(&public)? {
+        let id = bench.bytes(object, AttributeType::Id, ID_LENGTH * 4)?.unwrap_or_default();
+        if is_ours(&id)
+            && bench.find(&[Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(id)])?.is_empty()
+        {
+            rests.push(object);
+        }
+    }
+    Ok(rests)
+}
+
+/// Destroys a key, the private half first: what a crash leaves then is public.
+pub(crate) fn destroy(bench: &mut Bench<'_>, id: &KeyId, text: &str) -> Done<()> {
+    bench.forget(text);
+    let key = one(bench, id)?;
+    let public = match id.purpose {
+        PurposeKind::Sealing => Vec::new(),
+        _ if key.id.id.is_empty() => Vec::new(),
+        _ => bench.find(&key.id.template(ObjectClass::PUBLIC_KEY))?,
+    };
+    bench.sending();
+    bench.session()?.destroy_object(key.object)?;
+    for object in public {
+        match bench.session()?.destroy_object(object) {
+            Ok(()) => {}
+            Err(answer) if is_gone(&answer) => bench.renew_session(),
+            Err(answer) => return Err(answer.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Removes all that has this name and was made by us for this purpose, whole or not.
+pub(crate) fn discard(bench: &mut Bench<'_>, purpose: PurposeKind, name: &str) -> Done<()> {
+    let classes: &[ObjectClass] = match purpose {
+        PurposeKind::Sealing => &[ObjectClass::SECRET_KEY],
+        _ => &[ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY],
+    };
+    let mut doomed = Vec::new();
+    for class in classes {
+        let search =
+            [Attribute::Class(*class), Attribute::Token(true), Attribute::Label(name.as_bytes().to_vec())];
+        for object in bench.find(&search)? {
+            let id = bench.bytes(object, AttributeType::Id, ID_LENGTH * 4)?.unwrap_or_default();
+            let described = objects::describe(bench, object)?;
+            if !is_ours(&id) || described.is_some_and(|key| key.algorithm.purpose() != purpose) {
+                return Err(Error::new(
+                    Kind::Invalid,
+                    format!("`{name}` is not a key for {purpose} that was made here"),
+                )
+                .with_hint("nothing was removed: use the token's own tools")
+                .into());
+            }
+            doomed.push(object);
+        }
+    }
+    bench.confirm()?;
+    bench.sending();
+    for object in doomed {
+        match bench.session()?.destroy_object(object) {
+            Ok(()) => {}
+            Err(answer) if is_gone(&answer) => bench.renew_session(),
+            Err(answer) => return Err(answer.into()),
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(id: &[u8]) -> bool {
+    id.len() == ID_LENGTH && id.starts_with(MARK)
+}
+
+fn is_gone(answer: &LibraryError) -> bool {
+    matches!(answer, LibraryError::Pkcs11(RvError::ObjectHandleInvalid, _))
+}
+
+/// Every key that this software can use, sorted by name.
+pub(crate) fn list(bench: &mut Bench<'_>) -> Done<Vec<KeyInfo>> {
+    let mut keys = Vec::new();
+    for class in SECRET_CLASSES {
+        for object in bench.find(&[Attribute::Class(class), Attribute::Token(true)])? {
+            if let Some(key) = usable(bench, object)? {
+                keys.push(key);
+            }
+        }
+    }
+    bench.confirm()?;
+    let mut infos = Vec::with_capacity(keys.len());
+    for (key, public) in &keys {
+        let same = |id: bool| {
+            keys.iter()
+                .filter(|(other, _)| other.id.label == key.id.label && (!id || other.id.id == key.id.id))
+                .count()
+        };
+        // Two keys of one label and one id cannot be told apart, so neither can be used.
+        if same(true) > 1 {
+            continue;
+        }
+        infos.push(KeyInfo {
+            name: key.id.shown(),
+            uri: key.id.uri(bench.token(), same(false) > 1)?,
+            purpose: key.algorithm.purpose(),
+            algorithm: key.algorithm,
+            public: public.clone(),
+        });
+    }
+    infos.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(infos)
+}
+
+/// A key of the listing, or nothing when it would be refused.
+fn usable(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Option<(Described, Option<Vec<u8>>)>> {
+    let read = (|| {
+        let Some(key) = objects::describe(bench, object)? else { return Ok(None) };
+        bench.station().require(key.algorithm)?;
+        objects::check(bench, &key)?;
+        let public = objects::public_half(bench, &key)?;
+        Ok(Some((key, public)))
+    })();
+    match read {
+        Err(Trouble::Decided(_)) => Ok(None),
+        // Destroyed by somebody else since it was found.
+        Err(Trouble::Answer(RvError::ObjectHandleInvalid, _)) => {
+            bench.renew_session();
+            Ok(None)
+        }
+        other => other,
+    }
+}

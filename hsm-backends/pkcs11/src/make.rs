@@ -1,0 +1,103 @@
+//! Making and removing the objects of a key.
+
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::ObjectHandle;
+use vault::{Algorithm, Error, Kind};
+
+use crate::desk::{Bench, is_about_the_template};
+use crate::errors::Trouble;
+use crate::quirks::X25519Route;
+use crate::template::{self, Naming};
+
+type Done<T> = std::result::Result<T, Trouble>;
+
+/// What a key consists of on the token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made {
+    pub(crate) secret: ObjectHandle,
+    pub(crate) public: Option<ObjectHandle>,
+}
+
+impl Made {
+    /// Removes both halves, as far as the token lets us.
+    pub(crate) fn destroy(self, bench: &mut Bench<'_>) {
+        for object in [Some(self.secret), self.public].into_iter().flatten() {
+            if bench.session().is_ok_and(|session| session.destroy_object(object).is_err()) {
+                bench.renew_session();
+            }
+        }
+    }
+}
+
+/// Makes the objects: on the token, or for as long as the session lives. With `lean` in reserve, a token that does not
+/// take the whole template gets what it has to take; what it then states is checked all the same.
+pub(crate) fn objects(
+    bench: &mut Bench<'_>,
+    algorithm: Algorithm,
+    naming: &Naming<'_>,
+    token: bool,
+    lean_in_reserve: bool,
+) -> Done<Made> {
+    let by = match algorithm {
+        Algorithm::EcdsaP256 => Mechanism::EccKeyPairGen,
+        Algorithm::Ed25519 => Mechanism::EccEdwardsKeyPairGen,
+        Algorithm::X25519 => bench.x25519().ok_or_else(unsupported)?.mechanism(),
+        Algorithm::Aes256Gcm => Mechanism::AesKeyGen,
+        _ => return Err(unsupported().into()),
+    };
+    let mut last = None;
+    for lean in [false, true] {
+        if lean && !lean_in_reserve {
+            break;
+        }
+        for spelling in 0.. {
+            let Some(made) = once(bench, &by, algorithm, naming, token, lean, spelling) else { break };
+            match made {
+                Err(trouble) if is_about_the_template(&trouble) => {
+                    bench.renew_session();
+                    last = Some(trouble);
+                }
+                other => return other,
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| unsupported().into()))
+}
+
+/// One try. `None` when there is no such spelling of the curve.
+fn once(
+    bench: &mut Bench<'_>,
+    by: &Mechanism<'_>,
+    algorithm: Algorithm,
+    naming: &Naming<'_>,
+    token: bool,
+    lean: bool,
+    spelling: usize,
+) -> Option<Done<Made>> {
+    let secret_half = template::secret_half(algorithm, naming, token, lean);
+    let public_half = template::public_half(algorithm, naming, token, lean, spelling);
+    if public_half.is_none() && (algorithm != Algorithm::Aes256Gcm || spelling > 0) {
+        return None;
+    }
+    let session = match bench.session() {
+        Ok(session) => session,
+        Err(trouble) => return Some(Err(trouble)),
+    };
+    let made = match public_half {
+        Some(public_half) => session
+            .generate_key_pair(by, &public_half, &secret_half)
+            .map(|(public, secret)| Made { secret, public: Some(public) }),
+        None => session.generate_key(by, &secret_half).map(|secret| Made { secret, public: None }),
+    };
+    Some(made.map_err(Trouble::from))
+}
+
+/// An X25519 key that lives as long as its session, made this way: whether a token can.
+pub(crate) fn by_route(bench: &mut Bench<'_>, route: X25519Route, naming: &Naming<'_>) -> Done<Made> {
+    once(bench, &route.mechanism(), Algorithm::X25519, naming, false, true, 0)
+        .unwrap_or_else(|| Err(unsupported().into()))
+}
+
+fn unsupported() -> Error {
+    Error::new(Kind::Unsupported, "the token has no such keys")
+}

@@ -1,0 +1,178 @@
+//! Using keys: signing, agreeing, sealing. What a device returns is checked for length, and for being what it should be
+//! as far as that can be told; signatures are verified by whoever asked for them.
+
+use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::aead::GcmParams;
+use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::mechanism::elliptic_curve::{EcKdf, Ecdh1DeriveParams};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use vault::{Error, Kind, SecretBytes, Signature};
+
+use crate::desk::Bench;
+use crate::errors::Trouble;
+use crate::objects::Described;
+use crate::quirks;
+
+type Done<T> = std::result::Result<T, Trouble>;
+
+const NONCE: usize = 12;
+const TAG: usize = 16;
+const TAG_BITS: u64 = 128;
+
+/// What is signed: for ECDSA the digest, hashed by us, so that its length is right by type.
+#[derive(Clone, Debug)]
+pub(crate) enum ToSign {
+    Digest([u8; 32]),
+    Message(Vec<u8>),
+}
+
+/// Signs.
+pub(crate) fn sign(bench: &mut Bench<'_>, key: ObjectHandle, what: &ToSign) -> Done<Signature> {
+    match what {
+        ToSign::Digest(digest) => {
+            let bytes = bench.session()?.sign(&Mechanism::Ecdsa, key, digest)?;
+            Ok(Signature::ecdsa_p256_normalised(&bytes)?)
+        }
+        ToSign::Message(message) => {
+            let pure = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519));
+            let bytes = bench.session()?.sign(&pure, key, message)?;
+            let length = bytes.len();
+            let bytes =
+                bytes.try_into().map_err(|_| bench.nonsense(&format!("a signature of {length} bytes")))?;
+            Ok(Signature::Ed25519(bytes))
+        }
+    }
+}
+
+/// Agrees on a secret.
+pub(crate) fn agree(bench: &mut Bench<'_>, key: ObjectHandle, peer: &[u8; 32]) -> Done<SecretBytes> {
+    match derive(bench, key, peer) {
+        Ok(secret) => Ok(secret),
+        Err(trouble) if trouble.is_rejection() => Err(Error::rejected().into()),
+        Err(trouble) if quirks::may_be_a_failed_check(&trouble) => {
+            bench.renew_session();
+            // With a peer that is good beyond doubt the same key works, so the fault was the other peer's.
+            if derive(bench, key, &BASE_POINT).is_ok() { Err(Error::rejected().into()) } else { Err(trouble) }
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// The base point of RFC 7748 §4.1. Agreeing with it gives one's own public key.
+const BASE_POINT: [u8; 32] = {
+    let mut point = [0; 32];
+    point[0] = 9;
+    point
+};
+
+fn derive(bench: &mut Bench<'_>, key: ObjectHandle, peer: &[u8; 32]) -> Done<SecretBytes> {
+    // The peer's point is sent raw: kryoptic takes nothing else, SoftHSM takes both.
+    let mechanism = Mechanism::Ecdh1Derive(Ecdh1DeriveParams::new(EcKdf::null(), peer));
+    let template = [
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(KeyType::GENERIC_SECRET),
+        Attribute::Token(false),
+        Attribute::Private(true),
+        Attribute::Sensitive(false),
+        Attribute::Extractable(true),
+        Attribute::ValueLen(32.into()),
+    ];
+    let derived = bench.session()?.derive_key(&mechanism, key, &template)?;
+    let value = bench.bytes(derived, AttributeType::Value, 32);
+    if bench.session()?.destroy_object(derived).is_err() {
+        // It goes with the session that made it.
+        bench.renew_session();
+    }
+    let secret = SecretBytes::new(value?.unwrap_or_default());
+    if secret.len() != 32 {
+        return Err(bench.nonsense(&format!("a shared secret of {} bytes", secret.len())));
+    }
+    // RFC 7748 §6.1: an all-zero secret means that the peer's key was of small order.
+    if secret.same_as(&SecretBytes::new(vec![0; 32])) {
+        return Err(Error::rejected().into());
+    }
+    Ok(secret)
+}
+
+/// Checks that a public key belongs to the private one: a device, or somebody with write access to it, may have put
+/// another public object beside it, and an agreement would not show that.
+pub(crate) fn check_x25519_public(bench: &mut Bench<'_>, key: &Described, public: &[u8]) -> Done<()> {
+    let own = derive(bench, key.object, &BASE_POINT)?;
+    if own.expose() == public {
+        return Ok(());
+    }
+    let text = format!("the public half of the key `{}` does not belong to its private half", key.id.shown());
+    Err(Error::new(Kind::Corrupt, text).into())
+}
+
+/// Seals: a nonce of ours, then what the token makes of it.
+pub(crate) fn seal(
+    bench: &mut Bench<'_>,
+    key: ObjectHandle,
+    plain: &[u8],
+    associated: &[u8],
+) -> Done<Vec<u8>> {
+    let mut nonce = [0_u8; NONCE];
+    getrandom::fill(&mut nonce).map_err(|e| {
+        Error::new(Kind::Unavailable, "the system gave no randomness").with_source(e.to_string())
+    })?;
+    let mut sealed = nonce.to_vec();
+    let mechanism = Mechanism::AesGcm(GcmParams::new(&mut nonce, associated, TAG_BITS.into())?);
+    let body = bench.session()?.encrypt(&mechanism, key, plain)?;
+    if body.len() != plain.len() + TAG {
+        return Err(bench.nonsense(&format!("{} bytes for {} to seal", body.len(), plain.len())));
+    }
+    sealed.extend_from_slice(&body);
+    Ok(sealed)
+}
+
+/// Unseals what [`seal`] made.
+pub(crate) fn unseal(
+    bench: &mut Bench<'_>,
+    key: ObjectHandle,
+    sealed: &[u8],
+    associated: &[u8],
+) -> Done<SecretBytes> {
+    let Some((nonce, body)) = sealed.split_first_chunk::<NONCE>().filter(|(_, body)| body.len() >= TAG)
+    else {
+        return Err(Error::rejected().into());
+    };
+    match decrypt(bench, key, *nonce, body, associated) {
+        Ok(plain) => Ok(plain),
+        Err(trouble) if trouble.is_rejection() => Err(Error::rejected().into()),
+        Err(trouble) if quirks::may_be_a_failed_check(&trouble) => {
+            bench.renew_session();
+            if works(bench, key) { Err(Error::rejected().into()) } else { Err(trouble) }
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+fn decrypt(
+    bench: &mut Bench<'_>,
+    key: ObjectHandle,
+    mut nonce: [u8; NONCE],
+    body: &[u8],
+    associated: &[u8],
+) -> Done<SecretBytes> {
+    let mechanism = Mechanism::AesGcm(GcmParams::new(&mut nonce, associated, TAG_BITS.into())?);
+    let plain = SecretBytes::new(bench.session()?.decrypt(&mechanism, key, body)?);
+    if plain.len() + TAG != body.len() {
+        return Err(bench.nonsense(&format!("{} bytes for {} to unseal", plain.len(), body.len())));
+    }
+    Ok(plain)
+}
+
+/// Whether token and key are in order: they seal and unseal something of ours.
+fn works(bench: &mut Bench<'_>, key: ObjectHandle) -> bool {
+    let probe = b"probe";
+    let sealed = seal(bench, key, probe, b"");
+    let plain = sealed.and_then(|sealed| match sealed.split_first_chunk::<NONCE>() {
+        Some((nonce, body)) => decrypt(bench, key, *nonce, body, b""),
+        None => Err(bench.nonsense("nothing")),
+    });
+    if plain.is_err() {
+        bench.renew_session();
+    }
+    plain.is_ok_and(|plain| plain.expose() == probe)
+}

@@ -1,0 +1,325 @@
+//! Worker threads, their queue, and the watchdog over both. A device call cannot be interrupted, so a call that hangs
+//! ends the *request*: at its deadline the watchdog answers for the worker, writes the worker off and puts another in
+//! its place. There is a bound to that; when every worker hangs, requests are refused at once. A worker that comes
+//! back after all goes on working if there is room.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use vault::{Error, Kind, Result, Retry};
+
+use crate::errors::AGAIN;
+use crate::reply::{Answer, Reply, Request};
+
+/// How many workers there are and how long a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) workers: usize,
+    pub(crate) deadline: Duration,
+    pub(crate) queue: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { workers: 4, deadline: Duration::from_secs(10), queue: 1024 }
+    }
+}
+
+impl Settings {
+    /// How often the watchdog looks: a request ends at most this much after its deadline.
+    fn tick(&self) -> Duration {
+        (self.deadline / 8).clamp(Duration::from_millis(5), Duration::from_millis(250))
+    }
+}
+
+/// Whether a request changes the token. One that does may have happened although nobody learnt of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Reads,
+    Changes,
+}
+
+type Work<D> = Box<dyn FnOnce(&mut D, Instant) + Send>;
+
+struct Job<D> {
+    work: Work<D>,
+    ticket: Ticket,
+}
+
+#[derive(Clone)]
+struct Ticket {
+    request: Arc<dyn Request>,
+    deadline: Instant,
+    effect: Effect,
+}
+
+/// Threads that each own a `D`.
+pub(crate) struct Pool<D: 'static> {
+    shared: Arc<Shared<D>>,
+}
+
+struct Shared<D> {
+    name: String,
+    settings: Settings,
+    make: Box<dyn Fn() -> D + Send + Sync>,
+    state: Mutex<State<D>>,
+    /// Told when there is work.
+    work: Condvar,
+    /// Told when the watchdog sleeps and there is something to watch.
+    watch: Condvar,
+}
+
+struct State<D> {
+    queue: VecDeque<Job<D>>,
+    running: HashMap<u64, Ticket>,
+    /// Workers that were written off and have not come back.
+    hanging: usize,
+    /// Workers that are not written off.
+    staff: usize,
+    next: u64,
+    asleep: bool,
+    closed: bool,
+}
+
+impl<D: 'static> Pool<D> {
+    /// Starts the threads; each makes its own `D`.
+    ///
+    /// # Errors
+    /// [`Kind::Exhausted`] when the system gives no threads.
+    pub(crate) fn start(
+        name: &str,
+        settings: Settings,
+        make: impl Fn() -> D + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let state = State {
+            queue: VecDeque::new(),
+            running: HashMap::new(),
+            hanging: 0,
+            staff: 0,
+            next: 0,
+            asleep: false,
+            closed: false,
+        };
+        let pool = Self {
+            shared: Arc::new(Shared {
+                name: name.to_owned(),
+                settings,
+                make: Box::new(make),
+                state: Mutex::new(state),
+                work: Condvar::new(),
+                watch: Condvar::new(),
+            }),
+        };
+        for _ in 0..settings.workers.max(1) {
+            Shared::hire(&pool.shared)?;
+        }
+        let shared = Arc::clone(&pool.shared);
+        let watchdog = thread::Builder::new().name("pkcs11-watch".to_owned());
+        watchdog.spawn(move || shared.watch_over()).map_err(no_thread)?;
+        Ok(pool)
+    }
+
+    /// Puts a request into the queue. What `work` returns is the answer, unless its deadline comes first.
+    pub(crate) fn submit<T: Send + 'static>(
+        &self,
+        effect: Effect,
+        work: impl FnOnce(&mut D, Instant) -> Result<T> + Send + 'static,
+    ) -> Answer<T> {
+        let (reply, answer) = Reply::new();
+        let deadline = Instant::now() + self.shared.settings.deadline;
+        let ticket = Ticket { request: Arc::clone(&reply) as Arc<dyn Request>, deadline, effect };
+        let run = Arc::clone(&reply);
+        let work = Box::new(move |desk: &mut D, deadline| run.answer(work(desk, deadline)));
+        if let Err(error) = self.shared.enqueue(Job { work, ticket }) {
+            reply.give_up(error);
+        }
+        answer
+    }
+}
+
+impl<D: 'static> Shared<D> {
+    fn lock(&self) -> MutexGuard<'_, State<D>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enqueue(&self, job: Job<D>) -> Result<()> {
+        let mut state = self.lock();
+        if state.staff == 0 {
+            return Err(self.hangs());
+        }
+        if state.queue.len() >= self.settings.queue {
+            return Err(Error::new(
+                Kind::Exhausted,
+                format!("{} has {} requests waiting", self.name, state.queue.len()),
+            )
+            .with_retry(Retry::After(Duration::from_millis(100))));
+        }
+        state.queue.push_back(job);
+        let asleep = state.asleep;
+        drop(state);
+        self.work.notify_one();
+        if asleep {
+            self.watch.notify_one();
+        }
+        Ok(())
+    }
+
+    fn hangs(&self) -> Error {
+        Error::new(Kind::Unavailable, format!("{} does not answer: every call to it hangs", self.name))
+            .with_retry(AGAIN)
+            .with_hint("check the device and its driver; requests go through again as soon as it answers")
+    }
+
+    fn hire(shared: &Arc<Self>) -> Result<()> {
+        let mut state = shared.lock();
+        let id = state.next;
+        state.next += 1;
+        state.staff += 1;
+        drop(state);
+        let worker = Arc::clone(shared);
+        let spawned = thread::Builder::new().name(format!("pkcs11-{id}")).spawn(move || worker.serve(id));
+        if let Err(e) = spawned {
+            shared.lock().staff -= 1;
+            return Err(no_thread(e));
+        }
+        Ok(())
+    }
+
+    /// The life of a worker.
+    fn serve(&self, id: u64) {
+        let mut desk = (self.make)();
+        while let Some(job) = self.take(id) {
+            let deadline = job.ticket.deadline;
+            (job.work)(&mut desk, deadline);
+            let mut state = self.lock();
+            if state.running.remove(&id).is_some() {
+                continue;
+            }
+            // Written off. Somebody else may have the place by now.
+            state.hanging -= 1;
+            if state.staff >= self.settings.workers.max(1) {
+                return;
+            }
+            state.staff += 1;
+        }
+    }
+
+    fn take(&self, id: u64) -> Option<Job<D>> {
+        let mut state = self.lock();
+        loop {
+            while let Some(job) = state.queue.pop_front() {
+                // Nobody waits for it any more, so nothing has to happen.
+                if !job.ticket.request.is_open() {
+                    continue;
+                }
+                state.running.insert(id, job.ticket.clone());
+                return Some(job);
+            }
+            if state.closed {
+                state.staff -= 1;
+                return None;
+            }
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The life of the watchdog. It ticks while there is something to watch, and sleeps after a while without: waking
+    /// it for every request would cost more than the request.
+    fn watch_over(self: Arc<Self>) {
+        let mut quiet = 0;
+        let mut state = self.lock();
+        loop {
+            if state.queue.is_empty() && state.running.is_empty() {
+                if state.closed {
+                    return;
+                }
+                quiet += 1;
+            } else {
+                quiet = 0;
+            }
+            if quiet > 8 {
+                state.asleep = true;
+                state = self.watch.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.asleep = false;
+                quiet = 0;
+                continue;
+            }
+            let tick = self.settings.tick();
+            state = self.watch.wait_timeout(state, tick).unwrap_or_else(PoisonError::into_inner).0;
+            let hire = self.sweep(&mut state);
+            if hire > 0 {
+                drop(state);
+                for _ in 0..hire {
+                    // Without a thread there is one worker less; the next sweep does not try again.
+                    let _ = Self::hire(&self);
+                }
+                state = self.lock();
+            }
+        }
+    }
+
+    /// Answers what is past its deadline. Says how many workers to put in place of those written off.
+    fn sweep(&self, state: &mut State<D>) -> usize {
+        let now = Instant::now();
+        let late: Vec<u64> =
+            state.running.iter().filter(|(_, ticket)| ticket.deadline <= now).map(|(id, _)| *id).collect();
+        let mut hire = 0;
+        for id in late {
+            let Some(ticket) = state.running.remove(&id) else { continue };
+            state.staff -= 1;
+            state.hanging += 1;
+            if state.hanging <= self.settings.workers.max(1) {
+                hire += 1;
+            }
+            ticket.request.give_up(self.late(ticket.effect));
+        }
+        while state.queue.front().is_some_and(|job| job.ticket.deadline <= now) {
+            if let Some(job) = state.queue.pop_front() {
+                job.ticket.request.give_up(self.late(Effect::Reads));
+            }
+        }
+        if state.staff == 0 && hire == 0 {
+            for job in state.queue.drain(..) {
+                job.ticket.request.give_up(self.hangs());
+            }
+        }
+        hire
+    }
+
+    fn late(&self, effect: Effect) -> Error {
+        let error = Error::new(
+            Kind::Unavailable,
+            format!("{} did not answer within {} ms", self.name, self.settings.deadline.as_millis()),
+        );
+        match effect {
+            Effect::Reads => error.with_retry(AGAIN),
+            Effect::Changes => error
+                .with_retry(Retry::Indeterminate)
+                .with_hint("it may have happened: list the keys of the vault before you try again"),
+        }
+    }
+}
+
+fn no_thread(e: std::io::Error) -> Error {
+    Error::new(Kind::Exhausted, "the system gives no more threads").with_source(e)
+}
+
+impl<D: 'static> Drop for Pool<D> {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.work.notify_all();
+        self.shared.watch.notify_all();
+    }
+}
+
+impl<D: 'static> fmt::Debug for Pool<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
