@@ -184,3 +184,47 @@ impl From<identity::Error> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vault::Retry;
+
+    use super::*;
+
+    #[test]
+    fn a_vaults_fault_is_never_the_callers() {
+        let table: Vec<_> = vault::Kind::ALL
+            .iter()
+            .map(|kind| {
+                let problem = Problem::from(identity::Error::from(vault::Error::new(*kind, "secret detail")));
+                assert!(problem.is_fault());
+                assert!(!problem.to_string().contains("secret detail"));
+                format!("{kind} -> {}", problem.code())
+            })
+            .collect();
+        assert_eq!(
+            table,
+            [
+                "invalid -> internal",
+                "unsupported -> internal",
+                "not-found -> internal",
+                "already-exists -> internal",
+                "denied -> internal",
+                "presence -> unavailable",
+                "exhausted -> unavailable",
+                "unavailable -> unavailable",
+                "rejected -> internal",
+                "corrupt -> internal",
+                "backend -> internal",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_vault_says_when_to_come_again() {
+        let after = |retry| Problem::of_vault(vault::Kind::Unavailable, retry).retry_after().unwrap();
+        assert_eq!(after(Retry::After(Duration::from_secs(30))), Duration::from_secs(30));
+        assert_eq!(after(Retry::After(Duration::ZERO)), Duration::from_secs(1));
+        assert_eq!(after(Retry::Indeterminate), Duration::from_secs(1));
+    }
+}

@@ -9,8 +9,9 @@ use crate::problem::Problem;
 use crate::service::{Answer, Authority};
 use crate::store::{KnownHistory, Operation, query};
 
-/// The most verified histories that are kept in memory.
+/// The most verified histories that are kept in memory, and the most bytes of each: 16 MiB at most.
 const MAX_VERIFIED: usize = 4096;
+const MAX_VERIFIED_BYTES: usize = 4096;
 
 /// Somebody who calls. Only [`Authority::meet`] makes one.
 #[derive(Clone, Debug)]
@@ -47,8 +48,8 @@ impl Authority {
         let Some(history) = query::history(self.0.store.view()?, identifier)? else {
             return Ok(None);
         };
-        let mut verified = self.0.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(identity) = verified.get(identifier)
+        let verified = || self.0.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(identity) = verified().get(identifier)
             && identity.as_bytes() == history.as_bytes()
         {
             return Ok(Some(identity.clone()));
@@ -56,10 +57,13 @@ impl Authority {
         let identity = Identity::import_expected(history.as_bytes(), identifier).map_err(|error| {
             crate::Error::corrupt(format_args!("a change history does not verify: {error}"))
         })?;
-        if verified.len() >= MAX_VERIFIED {
-            verified.clear();
+        if history.as_bytes().len() <= MAX_VERIFIED_BYTES {
+            let mut verified = verified();
+            if verified.len() >= MAX_VERIFIED {
+                verified.clear();
+            }
+            verified.insert(*identifier, identity.clone());
         }
-        verified.insert(*identifier, identity.clone());
         Ok(Some(identity))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A [`Store`] takes [`Command`]s. Each is decided on the state as it is at that moment, written together with its audit row,
 //! and answered when it is durable. What a command means is written once, in `apply`, as a function of a view of the state;
-//! a store is an ordered key-value engine below ([`rocks`], [`memory`]) and one writer thread above ([`writer`]).
+//! a store is an ordered key-value engine below ([`rocks`], [`memory`]) and one thread that writes above.
 //! Readers take a [`View`] and see what is durable, never what is still on its way.
 
 mod apply;

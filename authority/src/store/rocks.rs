@@ -34,7 +34,7 @@ impl RocksStore {
     /// it belongs to another authority, [`Kind::Unsupported`] when a newer version wrote it, [`Kind::Corrupt`] when it
     /// breaks its own rules.
     pub fn open(path: &Path, authority: Identifier, now: Timestamp) -> Result<Self> {
-        let engine = Rocks::open(path)?;
+        let engine = Rocks::open(path, &options())?;
         Writer::start(engine, authority, now).map(Self)
     }
 }
@@ -65,10 +65,10 @@ pub(crate) struct Rocks {
 }
 
 impl Rocks {
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path, options: &Options) -> Result<Self> {
         durable::create_dir(path).map_err(|error| file_error(path, error))?;
         let lock = take_lock(path)?;
-        let db = DB::open(&options(), path).map_err(|error| db_error(path, error))?;
+        let db = DB::open(options, path).map_err(|error| db_error(path, error))?;
         // RocksDB syncs what is in its directory, and not the directory's own name. Also done when the directory was
         // there: whoever made it may have died before it got to this.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -195,5 +195,208 @@ impl Engine for Rocks {
 impl fmt::Debug for Rocks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rocks").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    use rocksdb::statistics::Ticker;
+
+    use super::*;
+    use crate::authz::{Actor, Rules};
+    use crate::member::MemberAttributes;
+    use crate::store::command::Operation;
+    use crate::store::{keys, query};
+
+    fn open(path: &Path) -> Result<RocksStore> {
+        RocksStore::open(path, Identifier::from_bytes([1; 32]), Timestamp(7))
+    }
+
+    fn refused(path: &Path) -> Error {
+        let error = open(path).map(drop).unwrap_err();
+        assert!(error.hint().is_some(), "{error} says what to do");
+        error
+    }
+
+    fn add(store: &RocksStore, n: u8) {
+        let (identifier, attributes) = (Identifier::from_bytes([n; 32]), MemberAttributes::default());
+        let command = Command {
+            actor: Actor::Operator,
+            at: Timestamp(7),
+            rules: Arc::new(Rules::default()),
+            operation: Operation::AddMember { identifier, attributes },
+        };
+        vault::block_on(store.execute(command)).unwrap();
+    }
+
+    fn edit(path: &Path, edit: impl FnOnce(&DB)) {
+        let db = DB::open(&options(), path).unwrap();
+        edit(&db);
+    }
+
+    #[test]
+    fn one_at_a_time_and_privately() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/store");
+        let store = open(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(refused(&path).kind(), Kind::Busy);
+        add(&store, 1);
+        drop(store);
+        let again = open(&path).unwrap();
+        assert_eq!(query::members(again.view().unwrap(), None, 9).unwrap().items.len(), 1);
+    }
+
+    #[test]
+    fn every_answer_comes_after_a_sync() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = options();
+        options.enable_statistics();
+        let engine = Rocks::open(dir.path(), &options).unwrap();
+        let store = RocksStore(Writer::start(engine, Identifier::from_bytes([1; 32]), Timestamp(7)).unwrap());
+        let syncs = || options.get_ticker_count(Ticker::WalFileSynced);
+        assert_eq!(syncs(), 1, "the first row of the audit log");
+        for n in 1..5 {
+            add(&store, n);
+            assert_eq!(syncs(), 1 + u64::from(n));
+        }
+    }
+
+    #[test]
+    fn a_store_is_of_one_authority() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        let other = RocksStore::open(dir.path(), Identifier::from_bytes([2; 32]), Timestamp(7)).map(drop);
+        assert_eq!(other.unwrap_err().kind(), Kind::Invalid);
+        open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_refused_in_words() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        edit(dir.path(), |db| {
+            let mut meta = db.get(keys::META).unwrap().unwrap();
+            meta[0] = 9;
+            db.put(keys::META, meta).unwrap();
+        });
+        let error = refused(dir.path());
+        assert_eq!(error.kind(), Kind::Unsupported);
+        assert!(error.to_string().contains("format 9"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_store_is_not_opened() {
+        let damages: [fn(&DB); 6] = [
+            |db| db.delete(keys::META).unwrap(),
+            |db| db.put(keys::META, b"").unwrap(),
+            |db| db.put(keys::META, b"\x01junk").unwrap(),
+            |db| db.delete(keys::AUDIT_HEAD).unwrap(),
+            |db| db.delete(keys::audit(2)).unwrap(),
+            // A row behind the end: the head was rolled back.
+            |db| db.put(keys::audit(3), db.get(keys::audit(2)).unwrap().unwrap()).unwrap(),
+        ];
+        for (number, damage) in damages.into_iter().enumerate() {
+            let dir = tempfile::tempdir().unwrap();
+            let store = open(dir.path()).unwrap();
+            add(&store, 1);
+            drop(store);
+            edit(dir.path(), damage);
+            assert_eq!(refused(dir.path()).kind(), Kind::Corrupt, "damage {number}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_fails_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap();
+        add(&store, 1);
+        add(&store, 2);
+        drop(store);
+        edit(dir.path(), |db| {
+            db.put(keys::member(&Identifier::from_bytes([1; 32])), b"\x01\x80\x80").unwrap();
+        });
+        let store = open(dir.path()).unwrap();
+        let view = store.view().unwrap();
+        let error = query::member(view, &Identifier::from_bytes([1; 32])).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt);
+        assert!(query::member(view, &Identifier::from_bytes([2; 32])).unwrap().is_some());
+    }
+
+    #[test]
+    fn damaged_files_are_reported_and_not_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap();
+        for n in 1..50 {
+            add(&store, n);
+        }
+        drop(store);
+        // In the middle of the write-ahead log: what stands behind it was acknowledged.
+        let log = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let log = log.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        let log = log.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+        let mut bytes = std::fs::read(&log).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x55;
+        std::fs::write(&log, bytes).unwrap();
+        assert_eq!(refused(dir.path()).kind(), Kind::Corrupt);
+    }
+
+    #[test]
+    fn a_torn_end_of_the_log_is_what_a_crash_leaves() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap();
+        for n in 1..10 {
+            add(&store, n);
+        }
+        drop(store);
+        let log = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let log = log.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        let log = log.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+        let bytes = std::fs::read(&log).unwrap();
+        std::fs::write(&log, &bytes[..bytes.len() - 5]).unwrap();
+        let store = open(dir.path()).unwrap();
+        assert_eq!(query::members(store.view().unwrap(), None, 99).unwrap().items.len(), 8);
+        add(&store, 99);
+    }
+
+    #[test]
+    fn where_no_store_can_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        for path in [file.join("store"), file] {
+            assert_eq!(refused(&path).kind(), Kind::Invalid, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn what_the_file_system_says_is_said_in_our_words() {
+        let says = |kind: io::ErrorKind| file_error(Path::new("here"), kind.into());
+        assert_eq!(says(io::ErrorKind::PermissionDenied).kind(), Kind::Denied);
+        assert_eq!(says(io::ErrorKind::ReadOnlyFilesystem).kind(), Kind::Denied);
+        assert_eq!(says(io::ErrorKind::StorageFull).kind(), Kind::Unavailable);
+        assert_eq!(says(io::ErrorKind::Other).kind(), Kind::Internal);
+        assert!(says(io::ErrorKind::PermissionDenied).to_string().contains("`here`"));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("closed");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o500)).unwrap();
+        // Root may do everything: then it opens, and anything else is a fault.
+        let writable = std::fs::write(path.join("probe"), "").is_ok();
+        match open(&path) {
+            Ok(_) => assert!(writable),
+            Err(error) => {
+                assert!(!writable);
+                assert_eq!(error.kind(), Kind::Denied);
+            }
+        }
     }
 }

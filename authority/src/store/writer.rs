@@ -141,3 +141,150 @@ fn answer(outcomes: impl Iterator<Item = (Job, std::result::Result<Applied, Prob
         let _ = job.answer.send(outcome);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::authz::{Actor, Rules};
+    use crate::member::MemberAttributes;
+    use crate::store::command::Operation;
+    use crate::store::memory::Memory;
+    use crate::store::{Entry, query};
+
+    /// An engine whose syncs are counted, held back or made to fail.
+    #[derive(Debug, Default)]
+    struct Scripted {
+        memory: Memory,
+        commits: AtomicUsize,
+        fail_from: Option<usize>,
+        panic_at: Option<usize>,
+        held: Mutex<()>,
+    }
+
+    impl View for Arc<Scripted> {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+            self.memory.get(key)
+        }
+
+        fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
+            self.memory.scan(prefix, after, limit)
+        }
+    }
+
+    impl Engine for Arc<Scripted> {
+        fn commit(&self, batch: Batch) -> Result<()> {
+            let _held = self.held.lock().unwrap();
+            let number = self.commits.fetch_add(1, Ordering::SeqCst);
+            assert_ne!(self.panic_at, Some(number), "told to panic");
+            if self.fail_from.is_some_and(|from| number >= from) {
+                return Err(Error::new(Kind::Internal, "the disk is full"));
+            }
+            self.memory.commit(batch)
+        }
+    }
+
+    fn start(scripted: Scripted) -> (Arc<Scripted>, Arc<Writer<Arc<Scripted>>>) {
+        let engine = Arc::new(scripted);
+        let writer =
+            Writer::start(Arc::clone(&engine), Identifier::from_bytes([1; 32]), Timestamp(7)).unwrap();
+        (engine, Arc::new(writer))
+    }
+
+    fn add(n: u8) -> Command {
+        let (identifier, attributes) = (Identifier::from_bytes([n; 32]), MemberAttributes::default());
+        Command {
+            actor: Actor::Operator,
+            at: Timestamp(7),
+            rules: Arc::new(Rules::default()),
+            operation: Operation::AddMember { identifier, attributes },
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_write_nothing_is_answered_until_it_is_opened_again() {
+        let (engine, writer) = start(Scripted { fail_from: Some(2), ..Scripted::default() });
+        writer.execute(add(1)).await.unwrap();
+        let failed = writer.execute(add(2)).await.unwrap_err();
+        assert!(failed.is_fault());
+        // The disk may be good again; what is on it nobody knows.
+        let error = writer.view().map(drop).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(error.hint().is_some());
+        let commits = engine.commits.load(Ordering::SeqCst);
+        assert!(writer.execute(add(3)).await.unwrap_err().is_fault());
+        assert_eq!(engine.commits.load(Ordering::SeqCst), commits, "not even tried");
+        drop(writer);
+        let engine = Arc::into_inner(engine).unwrap();
+        let again = Arc::new(Scripted { memory: engine.memory, ..Scripted::default() });
+        let again = Writer::start(again, Identifier::from_bytes([1; 32]), Timestamp(8)).unwrap();
+        assert_eq!(query::members(again.view().unwrap(), None, 9).unwrap().items.len(), 1);
+        again.execute(add(3)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn commands_that_wait_share_a_sync_and_nobody_sees_them_before() {
+        let (engine, writer) = start(Scripted::default());
+        let before = engine.commits.load(Ordering::SeqCst);
+        let tasks: Vec<_> = {
+            let _held = engine.held.lock().unwrap();
+            (0..60)
+                .map(|n| {
+                    let writer = Arc::clone(&writer);
+                    tokio::spawn(async move { writer.execute(add(n)).await.unwrap() })
+                })
+                .collect()
+        };
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let commits = engine.commits.load(Ordering::SeqCst) - before;
+        assert!(commits < 60, "{commits} syncs for 60 commands");
+        assert_eq!(query::members(writer.view().unwrap(), None, 99).unwrap().items.len(), 60);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_synced_is_not_seen() {
+        let (engine, writer) = start(Scripted::default());
+        let task = {
+            let held = engine.held.lock().unwrap();
+            let execute = {
+                let writer = Arc::clone(&writer);
+                std::thread::spawn(move || vault::block_on(writer.execute(add(1))))
+            };
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            assert!(!execute.is_finished());
+            assert!(query::members(writer.view().unwrap(), None, 9).unwrap().items.is_empty());
+            drop(held);
+            execute
+        };
+        task.join().unwrap().unwrap();
+        assert_eq!(query::members(writer.view().unwrap(), None, 9).unwrap().items.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_panics_takes_the_store_with_it_and_hangs_nobody() {
+        let (_, writer) = start(Scripted { panic_at: Some(1), ..Scripted::default() });
+        assert!(writer.execute(add(1)).await.unwrap_err().is_fault());
+        assert!(writer.execute(add(2)).await.unwrap_err().is_fault());
+        while writer.view().is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_does_not_need_its_asker() {
+        let (engine, writer) = start(Scripted::default());
+        {
+            let _held = engine.held.lock().unwrap();
+            let mut first = writer.execute(add(1));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(first.as_mut().poll(&mut context).is_pending());
+        }
+        // Behind it in the queue, so that it has been done.
+        writer.execute(add(2)).await.unwrap();
+        assert_eq!(query::members(writer.view().unwrap(), None, 9).unwrap().items.len(), 2);
+    }
+}

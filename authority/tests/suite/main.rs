@@ -1,0 +1,18 @@
+//! The authority without its transport, as one test binary: RocksDB is linked once.
+//!
+//! Two tables are golden files in `tests/golden`; `UPDATE_GOLDEN=1` writes them anew.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails, in its helpers too"
+)]
+
+mod audit;
+mod authz;
+mod common;
+mod race;
+mod service;
+mod store;
