@@ -153,7 +153,8 @@ impl Drop for ControlSocket {
         // Wakes the thread out of its wait.
         let woken = ShortPath::new(&self.path).and_then(|short| UnixStream::connect(short.path()));
         let _ = std::fs::remove_file(&self.path);
-        let on_it = self.thread.as_ref().is_some_and(|thread| thread.thread().id() == std::thread::current().id());
+        let on_it =
+            self.thread.as_ref().is_some_and(|thread| thread.thread().id() == std::thread::current().id());
         if let (Ok(_), Some(thread), false) = (woken, self.thread.take(), on_it) {
             let _ = thread.join();
         }

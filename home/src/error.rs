@@ -53,7 +53,9 @@ impl Error {
             _ => Kind::Denied,
         };
         Self::new(kind, format!("cannot {doing} `{}`: {error}", path.display()))
-            .with_hint("check that the directory is yours and that the disk has room; OCKAM_KMS_HOME names another")
+            .with_hint(
+                "check that the directory is yours and that the disk has room; OCKAM_KMS_HOME names another",
+            )
             .with_source(error)
     }
 
@@ -79,7 +81,13 @@ impl Error {
 impl From<vault::Error> for Error {
     fn from(error: vault::Error) -> Self {
         let hint = error.hint().map(|hint| hint.to_owned().into());
-        Self { kind: error.kind(), message: error.to_string().into(), hint, refusal: None, source: Some(error.into()) }
+        Self {
+            kind: error.kind(),
+            message: error.to_string().into(),
+            hint,
+            refusal: None,
+            source: Some(error.into()),
+        }
     }
 }
 

@@ -57,7 +57,8 @@ impl Home {
             .or_else(|| set("OCKAM_HOME").map(|path| path.join("ockam-kms")))
             .or_else(|| set("HOME").map(|path| path.join(".ockam-kms")))
             .ok_or_else(|| {
-                Error::new(Kind::Invalid, "there is no home directory").with_hint("set OCKAM_KMS_HOME to a directory")
+                Error::new(Kind::Invalid, "there is no home directory")
+                    .with_hint("set OCKAM_KMS_HOME to a directory")
             })
     }
 
@@ -78,14 +79,17 @@ impl Home {
                     .map_err(|e| Error::new(Kind::Backend, "writing JSON failed").with_source(e))?;
                 match durable::write_new(&header, &bytes) {
                     // Two processes may make it at once: either's header is the same.
-                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("write", &header, e)),
+                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(Error::io("write", &header, e));
+                    }
                     _ => bytes,
                 }
             }
             Err(e) => return Err(Error::io("read", &header, e)),
         };
         let found: Header = serde_json::from_slice(&bytes).map_err(|e| {
-            Error::new(Kind::Corrupt, format!("`{}` is not the header of a home", header.display())).with_source(e)
+            Error::new(Kind::Corrupt, format!("`{}` is not the header of a home", header.display()))
+                .with_source(e)
         })?;
         if found.format > FORMAT {
             return Err(newer(&format!("the home `{}`", home.path.display()), found.format));
@@ -126,7 +130,10 @@ impl Home {
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::new(
                         Kind::Exhausted,
-                        format!("another process has been writing the home `{}` for a minute", self.path.display()),
+                        format!(
+                            "another process has been writing the home `{}` for a minute",
+                            self.path.display()
+                        ),
                     )
                     .with_hint("wait for it, or end it: a lock that is held has a live owner"));
                 }
@@ -164,5 +171,6 @@ impl Home {
 
 /// A stored name that has to exist; what is on disk may have been edited.
 pub(crate) fn stored_name(text: &str) -> Result<Name> {
-    Name::new(text).map_err(|e| Error::new(Kind::Corrupt, "a stored name breaks its own rules").with_source(e))
+    Name::new(text)
+        .map_err(|e| Error::new(Kind::Corrupt, "a stored name breaks its own rules").with_source(e))
 }

@@ -1,8 +1,8 @@
 //! Named identities: a change history, where its keys are, and the purpose keys it vouches for.
 
 use identity::{
-    ATTESTATION_SECONDS, Clock, Identifier, Identity, IssuerBundle, PurposeKey, PurposeKeyAttestation, Timestamp,
-    Validity,
+    ATTESTATION_SECONDS, Clock, Identifier, Identity, IssuerBundle, PurposeKey, PurposeKeyAttestation,
+    Timestamp, Validity,
 };
 use serde::{Deserialize, Serialize};
 use vault::{Algorithm, KeySpec, KeyUri, Signer, Signing, VerifyingKey};
@@ -46,7 +46,9 @@ impl KeyRef {
     /// # Errors
     /// [`Kind::Corrupt`] when what is stored is none.
     pub fn uri(&self) -> Result<KeyUri> {
-        self.uri.parse().map_err(|e| Error::new(Kind::Corrupt, "a stored key URI breaks its own rules").with_source(e))
+        self.uri
+            .parse()
+            .map_err(|e| Error::new(Kind::Corrupt, "a stored key URI breaks its own rules").with_source(e))
     }
 
     /// The algorithm.
@@ -54,7 +56,9 @@ impl KeyRef {
     /// # Errors
     /// [`Kind::Corrupt`] when what is stored is none.
     pub fn algorithm(&self) -> Result<Algorithm> {
-        self.algorithm.parse().map_err(|e| Error::new(Kind::Corrupt, "a stored key has no algorithm").with_source(e))
+        self.algorithm
+            .parse()
+            .map_err(|e| Error::new(Kind::Corrupt, "a stored key has no algorithm").with_source(e))
     }
 
     /// The public half.
@@ -92,8 +96,9 @@ impl PurposeKeyRecord {
     /// # Errors
     /// [`Kind::Corrupt`] when what is stored is none.
     pub fn attestation(&self) -> Result<PurposeKeyAttestation> {
-        PurposeKeyAttestation::from_hex(&self.attestation)
-            .map_err(|e| Error::new(Kind::Corrupt, "a stored attestation breaks its own rules").with_source(e))
+        PurposeKeyAttestation::from_hex(&self.attestation).map_err(|e| {
+            Error::new(Kind::Corrupt, "a stored attestation breaks its own rules").with_source(e)
+        })
     }
 }
 
@@ -129,8 +134,11 @@ impl IdentityRecord {
             .ok()
             .filter(|identity| identity.identifier() == self.identifier)
             .ok_or_else(|| {
-                Error::new(Kind::Corrupt, format!("the stored change history of `{}` does not verify", self.identifier))
-                    .with_hint("restore it from a backup")
+                Error::new(
+                    Kind::Corrupt,
+                    format!("the stored change history of `{}` does not verify", self.identifier),
+                )
+                .with_hint("restore it from a backup")
             })
     }
 
@@ -146,8 +154,11 @@ impl IdentityRecord {
     /// [`Kind::Unsupported`] for somebody else's identity.
     pub fn own_key(&self) -> Result<&KeyRef> {
         self.key.as_ref().ok_or_else(|| {
-            Error::new(Kind::Unsupported, format!("`{}` is a known identity without a key here", self.identifier))
-                .with_hint("only an identity that was created here can sign")
+            Error::new(
+                Kind::Unsupported,
+                format!("`{}` is a known identity without a key here", self.identifier),
+            )
+            .with_hint("only an identity that was created here can sign")
         })
     }
 
@@ -162,7 +173,8 @@ impl IdentityRecord {
     /// # Errors
     /// [`Kind::Corrupt`].
     pub fn issuer_bundle(&self) -> Result<IssuerBundle> {
-        let attestations = self.credential_key.iter().map(PurposeKeyRecord::attestation).collect::<Result<_>>()?;
+        let attestations =
+            self.credential_key.iter().map(PurposeKeyRecord::attestation).collect::<Result<_>>()?;
         Ok(IssuerBundle::new(self.identity()?, attestations))
     }
 
@@ -224,7 +236,8 @@ impl Home {
         let name = match name {
             Some(name) => name.clone(),
             None => self.default_identity()?.ok_or_else(|| {
-                Error::new(Kind::NotFound, "there is no identity yet").with_hint("`ockam-kms identity create` makes one")
+                Error::new(Kind::NotFound, "there is no identity yet")
+                    .with_hint("`ockam-kms identity create` makes one")
             })?,
         };
         let record = self.identity(&name)?;
@@ -302,7 +315,10 @@ impl Home {
     /// [`Kind::Invalid`] for another identifier.
     pub fn update_identity(&self, writer: &Writer, name: &Name, record: &IdentityRecord) -> Result<()> {
         if self.identity(name)?.identifier != record.identifier {
-            return Err(Error::new(Kind::Invalid, format!("the identity `{name}` cannot become another one")));
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("the identity `{name}` cannot become another one"),
+            ));
         }
         self.identity_records().put(writer, name, record)
     }
@@ -323,7 +339,8 @@ impl Home {
         let mut defaults = self.defaults()?;
         if defaults.identity.as_deref() == Some(name.as_str()) {
             let rest = self.identities()?;
-            defaults.identity = rest.iter().find(|(_, one)| one.key.is_some()).map(|(first, _)| first.to_string());
+            defaults.identity =
+                rest.iter().find(|(_, one)| one.key.is_some()).map(|(first, _)| first.to_string());
             self.set_defaults(writer, &defaults)?;
         }
         if destroy_keys {
@@ -344,7 +361,11 @@ impl Home {
     /// When the records cannot be read.
     pub fn dependants(&self, vault: &Name, public: &[u8]) -> Result<Vec<Name>> {
         let all = self.identities()?;
-        Ok(all.into_iter().filter(|(_, record)| record.uses_key(vault, public)).map(|(name, _)| name).collect())
+        Ok(all
+            .into_iter()
+            .filter(|(_, record)| record.uses_key(vault, public))
+            .map(|(name, _)| name)
+            .collect())
     }
 
     /// The credential key of an identity, with its attestation: the one it has, or a new one when it has none or the
@@ -442,8 +463,11 @@ pub(crate) async fn generate_signer(
     };
     let algorithm = vault.capabilities().choose(&order).ok_or_else(|| {
         let names: Vec<_> = order.iter().map(|algorithm| algorithm.name()).collect();
-        Error::new(Kind::Unsupported, format!("the vault `{vault_name}` has no signing keys of {}", names.join(" or ")))
-            .with_hint(format!("`ockam-kms vault check {vault_name}` lists what it can do"))
+        Error::new(
+            Kind::Unsupported,
+            format!("the vault `{vault_name}` has no signing keys of {}", names.join(" or ")),
+        )
+        .with_hint(format!("`ockam-kms vault check {vault_name}` lists what it can do"))
     })?;
     let spec = KeySpec::<Signing>::new(key_name.clone(), algorithm)?;
     let facet = vault.signing().ok_or_else(|| {

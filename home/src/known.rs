@@ -39,7 +39,8 @@ impl Home {
     pub fn known_identity(&self, identifier: &Identifier) -> Result<Option<Identity>> {
         let Some(known) = self.known_records().find(&record_name(identifier)?)? else { return Ok(None) };
         let identity = Identity::import_hex(&known.change_history).map_err(|e| {
-            Error::new(Kind::Corrupt, format!("the known history of `{identifier}` does not verify")).with_source(e)
+            Error::new(Kind::Corrupt, format!("the known history of `{identifier}` does not verify"))
+                .with_source(e)
         })?;
         Ok(Some(identity))
     }

@@ -50,7 +50,8 @@ impl Home {
             return self.project_records().get(&name);
         };
         let all = self.projects()?;
-        let found = all.into_iter().map(|(_, record)| record).find(|p| p.name == wanted || p.identifier == wanted);
+        let found =
+            all.into_iter().map(|(_, record)| record).find(|p| p.name == wanted || p.identifier == wanted);
         found.ok_or_else(|| {
             Error::new(Kind::NotFound, format!("there is no project `{}`", wanted.escape_debug()))
                 .with_hint("enrol with a ticket of that project first")

@@ -79,7 +79,9 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
         let mut names = Vec::new();
         for entry in entries {
             let file = entry.map_err(|e| Error::io("list", &self.directory, e))?.file_name();
-            names.extend(file.to_str().and_then(|file| file.strip_suffix(".json")).and_then(|n| Name::new(n).ok()));
+            names.extend(
+                file.to_str().and_then(|file| file.strip_suffix(".json")).and_then(|n| Name::new(n).ok()),
+            );
         }
         names.sort();
         let mut records = Vec::with_capacity(names.len());

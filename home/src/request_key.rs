@@ -57,8 +57,9 @@ impl Home {
     ) -> Result<Option<(Signer, RequestKeyAttestation)>> {
         let name = record_name(&identity.identifier())?;
         let Some(record) = self.request_key_records().find(&name)? else { return Ok(None) };
-        let bytes = hex::decode(&record.attestation)
-            .map_err(|e| Error::new(Kind::Corrupt, "a stored request key breaks its own rules").with_source(e))?;
+        let bytes = hex::decode(&record.attestation).map_err(|e| {
+            Error::new(Kind::Corrupt, "a stored request key breaks its own rules").with_source(e)
+        })?;
         let attestation = RequestKeyAttestation::decode(&bytes)?;
         let now = clock.now();
         // One that expired, or is under an earlier change, is replaced.
@@ -81,7 +82,8 @@ impl Home {
     ) -> Result<(Signer, RequestKeyAttestation)> {
         let primary = record.own_key()?.open(vaults).await?;
         let vault = self.request_key_vault()?;
-        let facet = vault.signing().ok_or_else(|| Error::new(Kind::Backend, "a software vault does not sign"))?;
+        let facet =
+            vault.signing().ok_or_else(|| Error::new(Kind::Backend, "a software vault does not sign"))?;
         let name = record_name(&identity.identifier())?;
         let old = self.request_key_records().find(&name)?;
         let random = vault::SecretBytes::random(8)?;

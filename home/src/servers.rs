@@ -46,7 +46,10 @@ impl Home {
     /// When the records cannot be read.
     pub fn servers(&self) -> Result<Vec<(Name, ServerRecord, bool)>> {
         let records = self.server_records().list()?;
-        records.into_iter().map(|(name, record)| Ok((name.clone(), record, self.is_running(&name)?))).collect()
+        records
+            .into_iter()
+            .map(|(name, record)| Ok((name.clone(), record, self.is_running(&name)?)))
+            .collect()
     }
 
     /// A server and whether it is running.
@@ -78,7 +81,9 @@ impl Home {
             match file.try_lock() {
                 Ok(()) => return Ok(ServerLock(file)),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-                Err(TryLockError::Error(e)) => return Err(Error::io("lock", &self.server_lock_path(name), e)),
+                Err(TryLockError::Error(e)) => {
+                    return Err(Error::io("lock", &self.server_lock_path(name), e));
+                }
             }
         }
         Err(Error::new(Kind::AlreadyExists, format!("the server `{name}` is already running"))

@@ -73,7 +73,8 @@ impl Home {
             return Ok(name.clone());
         }
         self.default_vault()?.ok_or_else(|| {
-            Error::new(Kind::NotFound, "there is no vault yet").with_hint("`ockam-kms vault create` makes one")
+            Error::new(Kind::NotFound, "there is no vault yet")
+                .with_hint("`ockam-kms vault create` makes one")
         })
     }
 
@@ -92,7 +93,13 @@ impl Home {
     ///
     /// # Errors
     /// [`Kind::AlreadyExists`], or when the files cannot be written.
-    pub fn create_soft_vault(&self, writer: &Writer, name: &Name, path: Option<&Path>, lock: &Lock) -> Result<()> {
+    pub fn create_soft_vault(
+        &self,
+        writer: &Writer,
+        name: &Name,
+        path: Option<&Path>,
+        lock: &Lock,
+    ) -> Result<()> {
         if self.vault_records().find(name)?.is_some() {
             return Err(Error::new(Kind::AlreadyExists, format!("there already is a vault `{name}`"))
                 .with_hint("choose another name"));
@@ -133,8 +140,11 @@ impl Home {
     pub fn move_vault(&self, writer: &Writer, name: &Name, to: &Path) -> Result<()> {
         let uri = self.vault(name)?.uri()?;
         if uri.scheme() != Scheme::Soft {
-            return Err(Error::new(Kind::Invalid, format!("the vault `{name}` is not made of files of ours"))
-                .with_hint("only software vaults can be moved"));
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("the vault `{name}` is not made of files of ours"),
+            )
+            .with_hint("only software vaults can be moved"));
         }
         let from = PathBuf::from(uri.require("path")?);
         let to = std::path::absolute(to)

@@ -1,7 +1,12 @@
 //! Rotations that die at every moment, software to software, in one process: a panic stands for the crash, and the next
 //! writer recovers. (tests/ kills real processes, and uses tokens.)
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot set up its world should stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot set up its world should stop"
+)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -39,7 +44,8 @@ impl Fixture {
         let (alice, one, key) = (name("alice"), name("one"), NewKey::Generate(None));
         block_on(fixture.home.create_identity(&writer, &vaults, &alice, &one, key, &fixture.clock)).unwrap();
         let good_until = NOW.after(3600);
-        block_on(fixture.home.ensure_credential_key(&writer, &vaults, &alice, good_until, &fixture.clock)).unwrap();
+        block_on(fixture.home.ensure_credential_key(&writer, &vaults, &alice, good_until, &fixture.clock))
+            .unwrap();
         fixture.clock.set(NOW.after(100));
         fixture
     }
@@ -117,7 +123,8 @@ fn survives_a_crash_at_every_moment() {
             }
             let writer = fixture.home.write().unwrap();
             let vaults = fixture.vaults();
-            let recovered = block_on(rotation::recover(&writer, &vaults, &NoServer, &fixture.clock, None)).unwrap();
+            let recovered =
+                block_on(rotation::recover(&writer, &vaults, &NoServer, &fixture.clock, None)).unwrap();
             assert!(recovered.iter().all(|one| one.result.is_ok()), "{moment:?}: {recovered:?}");
             assert!(rotation::pending(&fixture.home).unwrap().is_empty());
             let after = fixture.alice().identity().unwrap();
@@ -126,7 +133,8 @@ fn survives_a_crash_at_every_moment() {
             assert_eq!(rotated, moment >= Moment::Signed, "{moment:?}");
             fixture.check_keys(usize::from(rotated && plan.keep_old_key));
             // And it can be rotated again, without a crash.
-            block_on(rotation::rotate(&writer, &vaults, &Plan::within("alice"), &NoServer, &fixture.clock)).unwrap();
+            block_on(rotation::rotate(&writer, &vaults, &Plan::within("alice"), &NoServer, &fixture.clock))
+                .unwrap();
             fixture.check_keys(usize::from(rotated && plan.keep_old_key));
         }
     }
@@ -145,7 +153,8 @@ fn a_rotation_that_fails_is_taken_back() {
         (Plan { to_key: Some("soft:name=none".into()), ..Plan::within("alice") }, Kind::NotFound),
         (Plan::within("bob"), Kind::NotFound),
     ] {
-        let error = block_on(rotation::rotate(&writer, &vaults, &plan, &NoServer, &fixture.clock)).unwrap_err();
+        let error =
+            block_on(rotation::rotate(&writer, &vaults, &plan, &NoServer, &fixture.clock)).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert_eq!(fixture.alice(), before);
         assert!(rotation::pending(&fixture.home).unwrap().is_empty());

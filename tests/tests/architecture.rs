@@ -48,7 +48,8 @@ fn metadata() -> serde_json::Value {
 fn ours(metadata: &serde_json::Value) -> BTreeMap<String, BTreeSet<String>> {
     let packages = metadata["packages"].as_array().unwrap();
     let local: Vec<_> = packages.iter().filter(|package| package["source"].is_null()).collect();
-    let names: BTreeSet<_> = local.iter().map(|package| package["name"].as_str().unwrap().to_owned()).collect();
+    let names: BTreeSet<_> =
+        local.iter().map(|package| package["name"].as_str().unwrap().to_owned()).collect();
     local
         .iter()
         .map(|package| {

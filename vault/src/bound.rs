@@ -141,7 +141,10 @@ impl Signer {
         let signature = self.facet()?.sign(&self.0.key, message).await?;
         if self.0.vault.returns_may_lie() {
             self.public().verify(message, &signature).map(drop).map_err(|_| {
-                Error::new(Kind::Backend, "the device returned a signature that does not verify under its key")
+                Error::new(
+                    Kind::Backend,
+                    "the device returned a signature that does not verify under its key",
+                )
             })?;
         }
         Ok(signature)
@@ -184,7 +187,10 @@ impl Sealer {
     /// [`Kind::Invalid`] when it is too long; otherwise whatever the vault meets.
     pub async fn seal(&self, plain: &[u8], associated: &[u8]) -> Result<Vec<u8>> {
         if plain.len() > crate::facet::MAX_SEAL {
-            return Err(Error::new(Kind::Invalid, format!("more than {} bytes to seal", crate::facet::MAX_SEAL)));
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("more than {} bytes to seal", crate::facet::MAX_SEAL),
+            ));
         }
         self.facet()?.seal(&self.0.key, plain, associated).await
     }
@@ -199,6 +205,7 @@ impl Sealer {
 }
 
 fn swapped(uri: &KeyUri) -> Error {
-    Error::new(Kind::Corrupt, format!("the key at `{uri}` is not the one that was recorded"))
-        .with_hint("somebody replaced it: restore the original, or rotate the identity with a key that is still good")
+    Error::new(Kind::Corrupt, format!("the key at `{uri}` is not the one that was recorded")).with_hint(
+        "somebody replaced it: restore the original, or rotate the identity with a key that is still good",
+    )
 }

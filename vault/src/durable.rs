@@ -15,7 +15,8 @@ const UNFINISHED: &str = ".new-";
 /// # Errors
 /// Whatever the file system says.
 pub fn create_dir(path: &Path) -> io::Result<()> {
-    let missing: Vec<_> = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    let missing: Vec<_> =
+        path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
     for dir in missing.into_iter().rev() {
         match DirBuilder::new().mode(0o700).create(dir) {
             Ok(()) => fs::set_permissions(dir, Permissions::from_mode(0o700))?,

@@ -46,13 +46,19 @@ pub trait SigningFacet: Custody<Signing> {
 pub trait AgreementFacet: Custody<Agreement> {
     /// Agrees with a peer's public key. An all-zero secret (a peer key of small order, RFC 7748 §6.1) is
     /// [`Rejected`](crate::Kind::Rejected).
-    fn agree<'a>(&'a self, key: &'a KeyHandle<Agreement>, peer: &'a AgreementKey) -> Pending<'a, SecretBytes>;
+    fn agree<'a>(&'a self, key: &'a KeyHandle<Agreement>, peer: &'a AgreementKey)
+    -> Pending<'a, SecretBytes>;
 }
 
 /// Sealing of small secrets: what wraps the data key of another vault.
 pub trait SealingFacet: Custody<Sealing> {
     /// Seals at most [`MAX_SEAL`] bytes, bound to `associated` data: nonce (12 bytes), ciphertext, tag (16 bytes).
-    fn seal<'a>(&'a self, key: &'a KeyHandle<Sealing>, plain: &'a [u8], associated: &'a [u8]) -> Pending<'a, Vec<u8>>;
+    fn seal<'a>(
+        &'a self,
+        key: &'a KeyHandle<Sealing>,
+        plain: &'a [u8],
+        associated: &'a [u8],
+    ) -> Pending<'a, Vec<u8>>;
 
     /// Unseals what [`seal`](Self::seal) made under the same key and associated data.
     fn unseal<'a>(

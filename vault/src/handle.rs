@@ -4,8 +4,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-use crate::purpose::{Agreement, Purpose, Signing};
 use crate::public::{AgreementKey, VerifyingKey};
+use crate::purpose::{Agreement, Purpose, Signing};
 use crate::spec::Algorithm;
 use crate::uri::KeyUri;
 
@@ -60,7 +60,13 @@ pub struct KeyHandle<P: Purpose> {
 impl<P: Purpose> KeyHandle<P> {
     /// For backends: names the key that the vault itself knows as `id`.
     #[must_use]
-    pub fn new(vault: VaultId, id: impl Into<String>, uri: KeyUri, algorithm: Algorithm, public: P::Public) -> Self {
+    pub fn new(
+        vault: VaultId,
+        id: impl Into<String>,
+        uri: KeyUri,
+        algorithm: Algorithm,
+        public: P::Public,
+    ) -> Self {
         Self { vault, id: id.into(), uri, algorithm, public, purpose: PhantomData }
     }
 

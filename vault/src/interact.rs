@@ -38,12 +38,15 @@ pub struct Nobody;
 impl Interact for Nobody {
     fn secret(&self, ask: &Ask) -> Result<SecretBytes> {
         Err(match ask {
-            Ask::Pin { of } => Error::new(Kind::Presence, format!("the PIN of {of} is needed and nobody can be asked"))
-                .with_hint("name a file that holds it: `pin-source=file:PATH` in the vault's URI"),
-            Ask::Passphrase { of } => {
-                Error::new(Kind::Presence, format!("the passphrase of {of} is needed and nobody can be asked"))
-                    .with_hint("pass it with --passphrase-file PATH, or `-` for standard input")
+            Ask::Pin { of } => {
+                Error::new(Kind::Presence, format!("the PIN of {of} is needed and nobody can be asked"))
+                    .with_hint("name a file that holds it: `pin-source=file:PATH` in the vault's URI")
             }
+            Ask::Passphrase { of } => Error::new(
+                Kind::Presence,
+                format!("the passphrase of {of} is needed and nobody can be asked"),
+            )
+            .with_hint("pass it with --passphrase-file PATH, or `-` for standard input"),
         })
     }
 }

@@ -45,7 +45,9 @@ pub mod conformance;
 pub use bound::{Agreer, Sealer, Signer};
 pub use capability::{Capabilities, Capability, Operation, Presence, Protection};
 pub use error::{Error, Kind, Result, Retry};
-pub use facet::{AgreementFacet, Custody, KeyInfo, ListingFacet, MAX_SEAL, Pending, SealingFacet, SigningFacet};
+pub use facet::{
+    AgreementFacet, Custody, KeyInfo, ListingFacet, MAX_SEAL, Pending, SealingFacet, SigningFacet,
+};
 pub use handle::{KeyHandle, VaultId};
 pub use interact::{Ask, Interact, Nobody};
 pub use public::{AgreementKey, Signature, SignatureVerified, VerifyingKey};

@@ -30,7 +30,10 @@ impl VerifyingKey {
             Algorithm::Ed25519 => Self::Ed25519(bytes.try_into().map_err(|_| bad())?),
             Algorithm::EcdsaP256 => Self::EcdsaP256(bytes.try_into().map_err(|_| bad())?),
             other => {
-                return Err(Error::new(Kind::Invalid, format!("a key of type {other} verifies no signatures")));
+                return Err(Error::new(
+                    Kind::Invalid,
+                    format!("a key of type {other} verifies no signatures"),
+                ));
             }
         };
         key.parse().map_err(|()| bad())?;
@@ -66,7 +69,8 @@ impl VerifyingKey {
             }
             (Ok(Parsed::EcdsaP256(key)), Signature::EcdsaP256(bytes)) => {
                 use p256::ecdsa::signature::Verifier as _;
-                p256::ecdsa::Signature::from_slice(bytes).is_ok_and(|signature| key.verify(message, &signature).is_ok())
+                p256::ecdsa::Signature::from_slice(bytes)
+                    .is_ok_and(|signature| key.verify(message, &signature).is_ok())
             }
             _ => false,
         };

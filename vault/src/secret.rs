@@ -30,8 +30,9 @@ impl SecretBytes {
     /// [`Kind::Unavailable`] when the system gives no randomness.
     pub fn random(length: usize) -> Result<Self> {
         let mut bytes = Zeroizing::new(vec![0; length].into_boxed_slice());
-        getrandom::fill(&mut bytes)
-            .map_err(|e| Error::new(Kind::Unavailable, "the system gave no randomness").with_source(e.to_string()))?;
+        getrandom::fill(&mut bytes).map_err(|e| {
+            Error::new(Kind::Unavailable, "the system gave no randomness").with_source(e.to_string())
+        })?;
         Ok(Self(bytes))
     }
 
@@ -52,7 +53,10 @@ impl SecretBytes {
                 break;
             }
             if buffer.len() >= MAX_PASSPHRASE {
-                return Err(Error::new(Kind::Invalid, format!("a secret of more than {MAX_PASSPHRASE} bytes")));
+                return Err(Error::new(
+                    Kind::Invalid,
+                    format!("a secret of more than {MAX_PASSPHRASE} bytes"),
+                ));
             }
             buffer.push(next);
         }

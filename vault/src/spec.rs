@@ -79,7 +79,11 @@ impl KeyName {
     /// [`Kind::Invalid`] when it is empty, too long, or has another character.
     pub fn new(name: &str) -> Result<Self> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if name.is_empty() || name.len() > MAX_KEY_NAME || name.starts_with(['.', '-']) || !name.chars().all(fits) {
+        if name.is_empty()
+            || name.len() > MAX_KEY_NAME
+            || name.starts_with(['.', '-'])
+            || !name.chars().all(fits)
+        {
             let shown: String = name.chars().take(40).collect();
             return Err(Error::new(Kind::Invalid, format!("`{}` cannot be a key name", shown.escape_debug()))
                 .with_hint(format!(
@@ -182,7 +186,8 @@ mod tests {
 
     #[test]
     fn names_that_would_escape_are_refused() {
-        for bad in ["", "../x", "a/b", ".hidden", "-flag", "a\0b", "é", "a b", &"x".repeat(MAX_KEY_NAME + 1)] {
+        for bad in ["", "../x", "a/b", ".hidden", "-flag", "a\0b", "é", "a b", &"x".repeat(MAX_KEY_NAME + 1)]
+        {
             assert_eq!(KeyName::new(bad).unwrap_err().kind(), Kind::Invalid, "{bad:?}");
         }
         for good in ["a", "_a", "issuer.2026-11", &"x".repeat(MAX_KEY_NAME)] {

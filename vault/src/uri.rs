@@ -136,7 +136,11 @@ impl KeyUri {
     /// The value of an attribute, as bytes (a PKCS#11 `id` need not be text).
     #[must_use]
     pub fn bytes(&self, attribute: &str) -> Option<&[u8]> {
-        self.path.iter().chain(&self.query).find(|(name, _)| *name == attribute).map(|(_, value)| value.as_slice())
+        self.path
+            .iter()
+            .chain(&self.query)
+            .find(|(name, _)| *name == attribute)
+            .map(|(_, value)| value.as_slice())
     }
 
     /// The value of an attribute, as text.
@@ -199,7 +203,9 @@ fn unknown_attribute(grammar: &Grammar, attribute: &str) -> Error {
 fn example(scheme: Scheme) -> &'static str {
     match scheme {
         Scheme::Soft => "soft:name=issuer",
-        Scheme::Pkcs11 => "pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/ca.pin",
+        Scheme::Pkcs11 => {
+            "pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/ca.pin"
+        }
     }
 }
 
@@ -243,7 +249,9 @@ impl FromStr for KeyUri {
 }
 
 fn decode(text: &str) -> Result<Vec<u8>> {
-    let bad = || Error::new(Kind::Invalid, format!("`{}` has a `%` that is not followed by two hex digits", cut(text)));
+    let bad = || {
+        Error::new(Kind::Invalid, format!("`{}` has a `%` that is not followed by two hex digits", cut(text)))
+    };
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -11,7 +11,8 @@ use super::{Moment, Plan, Witness};
 use crate::error::{Error, Kind, Result};
 use crate::home::{Home, Writer, stored_name};
 use crate::identities::{
-    IdentityRecord, KeyRef, PurposeKeyRecord, adopt_signer, attest_credential_key, derived_key_name, generate_signer,
+    IdentityRecord, KeyRef, PurposeKeyRecord, adopt_signer, attest_credential_key, derived_key_name,
+    generate_signer,
 };
 use crate::record::Name;
 use crate::vaults::Vaults;
@@ -85,8 +86,13 @@ pub async fn rotate(
 ) -> Result<Outcome> {
     let name = plan_name(plan)?;
     if Journal(vaults.home()).read(&name)?.is_some() {
-        return Err(Error::new(Kind::Unavailable, format!("a rotation of `{name}` was cut off and is not finished yet"))
-            .with_hint("make its vaults reachable and run any command that writes: it finishes the rotation first"));
+        return Err(Error::new(
+            Kind::Unavailable,
+            format!("a rotation of `{name}` was cut off and is not finished yet"),
+        )
+        .with_hint(
+            "make its vaults reachable and run any command that writes: it finishes the rotation first",
+        ));
     }
     let run = Run { writer, vaults, witness, clock, name };
     let entry = begin(vaults, plan).await?;
@@ -245,8 +251,10 @@ impl Run<'_> {
         let before = entry.before.identity()?;
         // The clock may stand behind the latest change, set back or on another machine: a change never goes back.
         let from = now.max(before.latest().valid_from());
-        let rotation =
-            Rotation { valid: Validity::of_primary_key(from), revoke_purpose_keys: entry.plan.revoke_purpose_keys };
+        let rotation = Rotation {
+            valid: Validity::of_primary_key(from),
+            revoke_purpose_keys: entry.plan.revoke_purpose_keys,
+        };
         let after = before.rotate(&old, &new, rotation).await?;
         let kept = entry.before.credential_key().filter(|_| !entry.plan.revoke_purpose_keys);
         let credential_key = match kept {
@@ -268,14 +276,20 @@ impl Run<'_> {
         if current != entry.before {
             return Err(Error::new(
                 Kind::Corrupt,
-                format!("the identity `{}` is neither what it was before the rotation nor what it became", self.name),
+                format!(
+                    "the identity `{}` is neither what it was before the rotation nor what it became",
+                    self.name
+                ),
             )
             .with_hint("compare its record with the rotation's journal in the home; nothing was destroyed"));
         }
         self.home().update_identity(self.writer, &self.name, after)
     }
 
-    async fn credential_key(&self, after: &IdentityRecord) -> Result<Option<(Signer, PurposeKeyAttestation)>> {
+    async fn credential_key(
+        &self,
+        after: &IdentityRecord,
+    ) -> Result<Option<(Signer, PurposeKeyAttestation)>> {
         match after.credential_key() {
             Some(record) => Ok(Some((record.key.open(self.vaults).await?, record.attestation()?))),
             None => Ok(None),

@@ -88,8 +88,13 @@ impl Journal<'_> {
             Err(e) => return Err(Error::io("read", &path, e)),
         };
         let broken = || {
-            Error::new(Kind::Corrupt, format!("the rotation journal `{}` breaks its own rules", path.display()))
-                .with_hint("somebody changed it: compare the identity's record with its vault, then remove the journal")
+            Error::new(
+                Kind::Corrupt,
+                format!("the rotation journal `{}` breaks its own rules", path.display()),
+            )
+            .with_hint(
+                "somebody changed it: compare the identity's record with its vault, then remove the journal",
+            )
         };
         let sealed: Sealed = serde_json::from_slice(&bytes).map_err(|e| broken().with_source(e))?;
         if sealed.format > FORMAT {
@@ -123,7 +128,9 @@ impl Journal<'_> {
         let mut names = Vec::new();
         for entry in entries {
             let file = entry.map_err(|e| Error::io("list", &directory, e))?.file_name();
-            names.extend(file.to_str().and_then(|file| file.strip_suffix(".json")).and_then(|n| Name::new(n).ok()));
+            names.extend(
+                file.to_str().and_then(|file| file.strip_suffix(".json")).and_then(|n| Name::new(n).ok()),
+            );
         }
         names.sort();
         Ok(names)
@@ -144,7 +151,9 @@ impl Journal<'_> {
         if !path.exists() {
             let key = SecretBytes::random(32)?;
             match durable::write_new(&path, hex::encode(key.expose()).as_bytes()) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("write", &path, e)),
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io("write", &path, e));
+                }
                 _ => {}
             }
         }

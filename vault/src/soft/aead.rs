@@ -12,13 +12,15 @@ const TAG: usize = 16;
 
 /// The cipher of a 32-byte key.
 pub(super) fn cipher(key: &SecretBytes) -> Result<Aes256Gcm> {
-    Aes256Gcm::new_from_slice(key.expose()).map_err(|_| Error::new(Kind::Corrupt, "a sealing key has not 32 bytes"))
+    Aes256Gcm::new_from_slice(key.expose())
+        .map_err(|_| Error::new(Kind::Corrupt, "a sealing key has not 32 bytes"))
 }
 
 pub(super) fn seal(cipher: &Aes256Gcm, plain: &[u8], associated: &[u8]) -> Result<Vec<u8>> {
     let mut nonce = [0_u8; NONCE];
-    getrandom::fill(&mut nonce)
-        .map_err(|e| Error::new(Kind::Unavailable, "the system gave no randomness").with_source(e.to_string()))?;
+    getrandom::fill(&mut nonce).map_err(|e| {
+        Error::new(Kind::Unavailable, "the system gave no randomness").with_source(e.to_string())
+    })?;
     let mut sealed = Zeroizing::new(plain.to_vec());
     let tag = cipher
         .encrypt_inout_detached(&Nonce::from(nonce), associated, sealed.as_mut_slice().into())
@@ -31,7 +33,12 @@ pub(super) fn unseal(cipher: &Aes256Gcm, sealed: &[u8], associated: &[u8]) -> Re
     let (body, tag) = rest.split_last_chunk::<TAG>().ok_or_else(Error::rejected)?;
     let mut plain = Zeroizing::new(body.to_vec());
     cipher
-        .decrypt_inout_detached(&Nonce::from(*nonce), associated, plain.as_mut_slice().into(), &Tag::from(*tag))
+        .decrypt_inout_detached(
+            &Nonce::from(*nonce),
+            associated,
+            plain.as_mut_slice().into(),
+            &Tag::from(*tag),
+        )
         .map_err(|_| Error::rejected())?;
     Ok(SecretBytes::new(std::mem::take(&mut *plain)))
 }

@@ -34,7 +34,8 @@ impl Material {
     /// From the 32 bytes that [`secret`](Self::secret) gave: an Ed25519 seed, a P-256 scalar (big-endian), an X25519
     /// scalar or an AES key.
     pub(super) fn from_secret(algorithm: Algorithm, secret: SecretBytes) -> Result<Self> {
-        let corrupt = || Error::new(Kind::Corrupt, format!("the stored bytes are no key of type {algorithm}"));
+        let corrupt =
+            || Error::new(Kind::Corrupt, format!("the stored bytes are no key of type {algorithm}"));
         let bytes: &[u8; 32] = secret.expose_array().ok_or_else(corrupt)?;
         Ok(match algorithm {
             Algorithm::Ed25519 => Self::Ed25519(Box::new(ed25519_dalek::SigningKey::from_bytes(bytes))),
@@ -72,7 +73,9 @@ impl Material {
     /// The public half as bytes, for keys that have one.
     pub(super) fn public_bytes(&self) -> Option<Vec<u8>> {
         match self {
-            Self::Ed25519(_) | Self::EcdsaP256(_) => Signing::public_of(self).map(|key| key.as_bytes().to_vec()),
+            Self::Ed25519(_) | Self::EcdsaP256(_) => {
+                Signing::public_of(self).map(|key| key.as_bytes().to_vec())
+            }
             Self::X25519(_) => Agreement::public_of(self).map(|key| key.as_bytes().to_vec()),
             Self::Aes256Gcm(..) => None,
         }
@@ -129,7 +132,9 @@ impl PublicOf for Signing {
 impl PublicOf for Agreement {
     fn public_of(material: &Material) -> Option<AgreementKey> {
         match material {
-            Material::X25519(key) => Some(AgreementKey::X25519(x25519_dalek::PublicKey::from(&**key).to_bytes())),
+            Material::X25519(key) => {
+                Some(AgreementKey::X25519(x25519_dalek::PublicKey::from(&**key).to_bytes()))
+            }
             _ => None,
         }
     }

@@ -58,7 +58,8 @@ impl StoredLock {
                 let key = SecretBytes::random(32)?;
                 let text = zeroize::Zeroizing::new(format!("{}\n", hex::encode(key.expose())));
                 durable::write_new(&full, text.as_bytes()).map_err(|e| {
-                    Error::new(Kind::Denied, format!("cannot write the key file `{}`", full.display())).with_source(e)
+                    Error::new(Kind::Denied, format!("cannot write the key file `{}`", full.display()))
+                        .with_source(e)
                 })?;
                 Ok((stored, key))
             }
@@ -68,8 +69,12 @@ impl StoredLock {
                     Error::new(Kind::Unavailable, "the system gave no randomness").with_source(e.to_string())
                 })?;
                 let key = derive(passphrase, &salt, MEMORY_KIB, PASSES, 1)?;
-                let stored =
-                    Self::Passphrase { salt: hex::encode(salt), memory_kib: MEMORY_KIB, passes: PASSES, lanes: 1 };
+                let stored = Self::Passphrase {
+                    salt: hex::encode(salt),
+                    memory_kib: MEMORY_KIB,
+                    passes: PASSES,
+                    lanes: 1,
+                };
                 Ok((stored, key))
             }
         }
@@ -115,12 +120,21 @@ fn read_key_file(path: &Path) -> Result<SecretBytes> {
     Ok(SecretBytes::new(key.to_vec()))
 }
 
-fn derive(passphrase: &SecretBytes, salt: &[u8], memory_kib: u32, passes: u32, lanes: u32) -> Result<SecretBytes> {
+fn derive(
+    passphrase: &SecretBytes,
+    salt: &[u8],
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+) -> Result<SecretBytes> {
     let params = argon2::Params::new(memory_kib, passes, lanes, Some(32))
         .map_err(|_| Error::new(Kind::Corrupt, "the passphrase parameters are out of bounds"))?;
     let mut key = zeroize::Zeroizing::new([0_u8; 32]);
     argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
         .hash_password_into(passphrase.expose(), salt, key.as_mut_slice())
-        .map_err(|e| Error::new(Kind::Exhausted, "deriving a key from the passphrase failed").with_source(e.to_string()))?;
+        .map_err(|e| {
+            Error::new(Kind::Exhausted, "deriving a key from the passphrase failed")
+                .with_source(e.to_string())
+        })?;
     Ok(SecretBytes::new(key.to_vec()))
 }

@@ -167,7 +167,8 @@ impl SoftVault {
                 (record.key_id().to_owned(), material)
             }
             None => {
-                let id = self.names.lock().unwrap_or_else(PoisonError::into_inner).get(name.as_str()).cloned();
+                let id =
+                    self.names.lock().unwrap_or_else(PoisonError::into_inner).get(name.as_str()).cloned();
                 let id = id.ok_or_else(|| not_found(&name))?;
                 let material = self.opened(&id).ok_or_else(|| not_found(&name))?;
                 (id, material)
@@ -208,7 +209,10 @@ impl SoftVault {
             return Ok(infos);
         };
         let records = directory.list()?;
-        records.iter().map(|record: &KeyRecord| info(record.name(), record.algorithm()?, record.public()?)).collect()
+        records
+            .iter()
+            .map(|record: &KeyRecord| info(record.name(), record.algorithm()?, record.public()?))
+            .collect()
     }
 }
 
@@ -299,7 +303,11 @@ impl SigningFacet for SoftVault {
 }
 
 impl AgreementFacet for SoftVault {
-    fn agree<'a>(&'a self, key: &'a KeyHandle<Agreement>, peer: &'a AgreementKey) -> Pending<'a, SecretBytes> {
+    fn agree<'a>(
+        &'a self,
+        key: &'a KeyHandle<Agreement>,
+        peer: &'a AgreementKey,
+    ) -> Pending<'a, SecretBytes> {
         Box::pin(async move {
             self.material(key)?.agree(peer).ok_or_else(|| wrong_purpose(PurposeKind::Agreement))?
         })
@@ -307,10 +315,18 @@ impl AgreementFacet for SoftVault {
 }
 
 impl SealingFacet for SoftVault {
-    fn seal<'a>(&'a self, key: &'a KeyHandle<Sealing>, plain: &'a [u8], associated: &'a [u8]) -> Pending<'a, Vec<u8>> {
+    fn seal<'a>(
+        &'a self,
+        key: &'a KeyHandle<Sealing>,
+        plain: &'a [u8],
+        associated: &'a [u8],
+    ) -> Pending<'a, Vec<u8>> {
         Box::pin(async move {
             if plain.len() > facet::MAX_SEAL {
-                return Err(Error::new(Kind::Invalid, format!("more than {} bytes to seal", facet::MAX_SEAL)));
+                return Err(Error::new(
+                    Kind::Invalid,
+                    format!("more than {} bytes to seal", facet::MAX_SEAL),
+                ));
             }
             let material = self.material(key)?;
             let cipher = material.cipher().ok_or_else(|| wrong_purpose(PurposeKind::Sealing))?;

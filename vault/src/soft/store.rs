@@ -112,8 +112,11 @@ impl Directory {
     pub(super) fn create(path: &Path, lock: &Lock) -> Result<Self> {
         let header_path = path.join("vault.json");
         let taken = || {
-            Error::new(Kind::AlreadyExists, format!("there already is a software vault in `{}`", path.display()))
-                .with_hint("open it, or choose another directory")
+            Error::new(
+                Kind::AlreadyExists,
+                format!("there already is a software vault in `{}`", path.display()),
+            )
+            .with_hint("open it, or choose another directory")
         };
         if header_path.exists() {
             return Err(taken());
@@ -123,8 +126,10 @@ impl Directory {
         let vault_id = random_id()?;
         let (lock, kek) = StoredLock::create(lock, path)?;
         let secret = SecretBytes::random(32)?;
-        let sealed = aead::seal(&aead::cipher(&kek)?, secret.expose(), &Header::associated(&vault_id, &lock))?;
-        let header = Header { format: FORMAT, vault_id: vault_id.clone(), lock, data_key: hex::encode(sealed) };
+        let sealed =
+            aead::seal(&aead::cipher(&kek)?, secret.expose(), &Header::associated(&vault_id, &lock))?;
+        let header =
+            Header { format: FORMAT, vault_id: vault_id.clone(), lock, data_key: hex::encode(sealed) };
         durable::write_new(&header_path, &json(&header)?).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => taken(),
             _ => unwritable(&header_path, e),
@@ -142,7 +147,8 @@ impl Directory {
             _ => unreadable(&header_path, e),
         })?;
         let broken = |e: serde_json::Error| {
-            Error::new(Kind::Corrupt, format!("`{}` breaks its own rules", header_path.display())).with_source(e)
+            Error::new(Kind::Corrupt, format!("`{}` breaks its own rules", header_path.display()))
+                .with_source(e)
         };
         #[derive(Deserialize)]
         struct Version {
@@ -152,18 +158,26 @@ impl Directory {
         if version.format > FORMAT {
             return Err(Error::new(
                 Kind::Unsupported,
-                format!("`{}` is of format {}, newer than this program's {FORMAT}", path.display(), version.format),
+                format!(
+                    "`{}` is of format {}, newer than this program's {FORMAT}",
+                    path.display(),
+                    version.format
+                ),
             )
             .with_hint("use the program that wrote it, or a later one"));
         }
         let header: Header = serde_json::from_slice(&bytes).map_err(broken)?;
         let kek = header.lock.key(path, passphrase)?;
-        let sealed = hex::decode(&header.data_key)
-            .map_err(|_| Error::new(Kind::Corrupt, format!("`{}` breaks its own rules", header_path.display())))?;
+        let sealed = hex::decode(&header.data_key).map_err(|_| {
+            Error::new(Kind::Corrupt, format!("`{}` breaks its own rules", header_path.display()))
+        })?;
         let associated = Header::associated(&header.vault_id, &header.lock);
         let secret = aead::unseal(&aead::cipher(&kek)?, &sealed, &associated).map_err(|_| {
-            Error::new(Kind::Denied, format!("the {} does not open the vault in `{}`", header.lock.name(), path.display()))
-                .with_hint("give the one it was locked with; nothing was changed")
+            Error::new(
+                Kind::Denied,
+                format!("the {} does not open the vault in `{}`", header.lock.name(), path.display()),
+            )
+            .with_hint("give the one it was locked with; nothing was changed")
         })?;
         Ok(Self { keys: path.join("keys"), vault_id: header.vault_id, data_key: aead::cipher(&secret)? })
     }
@@ -238,7 +252,8 @@ impl Directory {
         for entry in std::fs::read_dir(&self.keys).map_err(|e| unreadable(&self.keys, e))? {
             let entry = entry.map_err(|e| unreadable(&self.keys, e))?;
             let file = entry.file_name();
-            let name = file.to_str().and_then(|file| file.strip_suffix(".json")).and_then(|n| KeyName::new(n).ok());
+            let name =
+                file.to_str().and_then(|file| file.strip_suffix(".json")).and_then(|n| KeyName::new(n).ok());
             if let Some(name) = name {
                 records.extend(self.read(&name)?);
             }
@@ -253,7 +268,8 @@ impl Directory {
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec_pretty(value).map_err(|e| Error::new(Kind::Backend, "writing JSON failed").with_source(e))
+    serde_json::to_vec_pretty(value)
+        .map_err(|e| Error::new(Kind::Backend, "writing JSON failed").with_source(e))
 }
 
 fn unwritable(path: &Path, e: io::Error) -> Error {

@@ -25,7 +25,9 @@ fn keys_survive_a_new_process() {
     let path = dir.path().join("v");
     let made = SoftVault::create(&path, &Lock::KeyFile(None)).unwrap();
     for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
-        let key = block_on(signing(&made).generate(&KeySpec::new(name(algorithm.name()), algorithm).unwrap())).unwrap();
+        let key =
+            block_on(signing(&made).generate(&KeySpec::new(name(algorithm.name()), algorithm).unwrap()))
+                .unwrap();
         let other = SoftVault::open(&path, &Nobody).unwrap();
         assert_eq!(other.id(), made.id());
         let again = block_on(signing(&other).open(key.uri())).unwrap();
@@ -84,12 +86,15 @@ fn altered_swapped_and_foreign_records_are_corrupt() {
     let good = std::fs::read_to_string(file("a")).unwrap();
     // The other key's file under this name, with and without the name inside adapted.
     let other = std::fs::read_to_string(file("b")).unwrap();
-    for text in [other.clone(), other.replace("\"b\"", "\"a\""), good.replace("ed25519", "p256"), "{}".to_owned()] {
+    for text in
+        [other.clone(), other.replace("\"b\"", "\"a\""), good.replace("ed25519", "p256"), "{}".to_owned()]
+    {
         std::fs::write(file("a"), text).unwrap();
         assert_eq!(open("a").unwrap_err().kind(), Kind::Corrupt);
     }
     // Every single hex digit of the record matters.
-    for place in good.char_indices().filter(|(_, c)| c.is_ascii_hexdigit()).map(|(place, _)| place).step_by(7) {
+    for place in good.char_indices().filter(|(_, c)| c.is_ascii_hexdigit()).map(|(place, _)| place).step_by(7)
+    {
         let mut bytes = good.clone().into_bytes();
         bytes[place] = if bytes[place] == b'0' { b'1' } else { b'0' };
         std::fs::write(file("a"), &bytes).unwrap();
@@ -118,7 +123,9 @@ fn no_secret_is_stored_in_clear() {
 #[test]
 fn a_destroyed_key_is_gone_and_its_name_free() {
     let dir = tempfile::tempdir().unwrap();
-    for vault in [SoftVault::create(dir.path(), &Lock::KeyFile(None)).unwrap(), SoftVault::in_memory().unwrap()] {
+    for vault in
+        [SoftVault::create(dir.path(), &Lock::KeyFile(None)).unwrap(), SoftVault::in_memory().unwrap()]
+    {
         let spec = KeySpec::ed25519(name("k"));
         let old = block_on(signing(&vault).generate(&spec)).unwrap();
         block_on(signing(&vault).destroy(old.clone())).unwrap();
