@@ -1,0 +1,160 @@
+//! `authority …`, `node …`, `audit …`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::duration;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start an authority; returns when it is ready
+    #[command(after_help = "Examples:
+  ockam-kms authority create --project-identifier demo --identity issuer --trusted-identities '{}' --http-address 127.0.0.1:4100
+  ockam-kms authority create --project-identifier demo --trusted-identities '{\"I69c228786aec9341b3c1912423ae769f63200ceb553a2eba4c5b262b6766fc7c\":{\"ockam-role\":\"enroller\"}}' --http-address 127.0.0.1:4100 --foreground")]
+    Create(Box<Create>),
+    /// List the authorities
+    #[command(after_help = "Example:\n  ockam-kms authority list")]
+    List,
+    /// Show an authority
+    #[command(after_help = "Example:\n  ockam-kms authority show authority-demo --output json
+  ockam-kms authority show --issuer-bundle")]
+    Show(ShowAuthority),
+    /// Stop an authority, after the requests under way
+    #[command(after_help = "Example:\n  ockam-kms authority stop authority-demo")]
+    Stop(Named),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The name; `authority-` and the project's identifier when none is given
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The identity that issues; the one of the authority's name when none is given, created when it does not exist
+    #[arg(long, value_name = "NAME")]
+    pub(crate) identity: Option<String>,
+    /// The project that it is for
+    #[arg(long, value_name = "IDENTIFIER")]
+    pub(crate) project_identifier: String,
+    /// Members from the start: a JSON object from identifier to an object of attributes, or a file that holds one
+    #[arg(long, value_name = "JSON|PATH", allow_hyphen_values = true)]
+    pub(crate) trusted_identities: String,
+    /// Where to listen for HTTP
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) http_address: Option<String>,
+    /// Where to listen for secure channels: not part of this build yet
+    #[arg(short, long, value_name = "ADDRESS:PORT")]
+    pub(crate) tcp_listener_address: Option<String>,
+    /// Where its data is: `rocksdb:PATH` or `memory:`; a directory in the home when nothing is given
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// How long credentials are good
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::seconds)]
+    pub(crate) credential_ttl: u64,
+    /// An enroller is not an admin by that alone
+    #[arg(long)]
+    pub(crate) enforce_admin_checks: bool,
+    /// An admin, member or not. May be repeated
+    #[arg(long, value_name = "IDENTIFIER")]
+    pub(crate) admin: Vec<String>,
+    /// Let others than this machine come by plain HTTP
+    #[arg(long)]
+    pub(crate) insecure_http: bool,
+    /// Under which URL clients know it, when something in front of it rewrites the host
+    #[arg(long, value_name = "URL", requires = "http_address")]
+    pub(crate) public_url: Option<String>,
+    /// Stay, and write the log to standard error
+    #[arg(short, long)]
+    pub(crate) foreground: bool,
+    /// Started by another `authority create`, which waits for it
+    #[arg(long, hide = true, requires = "foreground")]
+    pub(crate) detached: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeVerb {
+    /// List the servers
+    #[command(after_help = "Example:\n  ockam-kms node list")]
+    List,
+    /// Show a server
+    #[command(after_help = "Example:\n  ockam-kms node show authority-demo")]
+    Show(Named),
+    /// Stop a server, after the requests under way
+    #[command(after_help = "Example:\n  ockam-kms node stop authority-demo")]
+    Stop(Named),
+    /// Forget a server that does not run, and remove its data in the home
+    #[command(after_help = "Example:\n  ockam-kms node delete authority-demo --yes")]
+    Delete(Delete),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The name; not needed while there is only one
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowAuthority {
+    /// The name of one that runs from this home; the project's authority when there is none
+    #[arg(conflicts_with_all = ["project", "authority_route"])]
+    pub(crate) name: Option<String>,
+    /// Write what verifiers need of it: its change history with the current attestations
+    #[arg(long)]
+    pub(crate) issuer_bundle: bool,
+    /// The project whose authority is asked
+    #[arg(short, long, value_name = "PROJECT")]
+    pub(crate) project: Option<String>,
+    /// The authority's URL, where no project is stored
+    #[arg(long, value_name = "URL", requires = "authority_identity", conflicts_with = "project")]
+    pub(crate) authority_route: Option<String>,
+    /// The authority's change history as hex, which pins it
+    #[arg(long, value_name = "HEX|PATH", requires = "authority_route")]
+    pub(crate) authority_identity: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// The name
+    pub(crate) name: String,
+    /// Stop it first when it runs
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditVerb {
+    /// Write the audit log, one row of JSON a line
+    #[command(after_help = "Examples:
+  ockam-kms audit export > audit.jsonl
+  ockam-kms audit export --at authority-demo --to audit.jsonl")]
+    Export(Export),
+    /// Check an exported audit log; exit code 65 when it is not the log that was written
+    #[command(after_help = "Examples:
+  ockam-kms audit verify audit.jsonl
+  ockam-kms audit export | ockam-kms audit verify -")]
+    Verify(VerifyLog),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The authority; not needed while there is only one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) at: Option<String>,
+    /// The file to write, which must not exist yet; standard output when none is given
+    #[arg(long, value_name = "PATH")]
+    pub(crate) to: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyLog {
+    /// The exported log; `-` is standard input
+    #[arg(value_name = "PATH|-", default_value = "-", allow_hyphen_values = true)]
+    pub(crate) file: PathBuf,
+    /// Where the log stood at an earlier moment, as an earlier `audit verify` told: its row number, a colon, its hash; or
+    /// the hash alone
+    #[arg(long, value_name = "[ROW:]HASH")]
+    pub(crate) head: Option<String>,
+}

@@ -1,0 +1,213 @@
+//! What can be typed. Values are checked where they are used, so that every refusal has our words, kinds and limits.
+
+pub(crate) mod authority;
+pub(crate) mod credential;
+pub(crate) mod identity;
+pub(crate) mod key;
+pub(crate) mod policy;
+pub(crate) mod project;
+pub(crate) mod vault;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keys in software and HSMs, identities that outlive their keys, credentials, and policies that decide on them
+#[derive(Debug, Parser)]
+#[command(
+    name = "ockam-kms",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+#[command(after_help = "Example:
+  ockam-kms vault create hsm --token ca --module-path /usr/lib/softhsm/libsofthsm2.so --pin-file /etc/ca.pin
+  ockam-kms identity create issuer --vault hsm --key-type p256
+  ockam-kms authority create --project-identifier demo --identity issuer --trusted-identities '{}' --http-address 127.0.0.1:4100")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) noun: Noun,
+}
+
+/// Options that every command takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Globals {
+    /// How the result is written
+    #[arg(long, global = true, value_enum, default_value_t = Format::Plain)]
+    pub(crate) output: Format,
+    /// Say nothing on standard error but errors (or QUIET)
+    #[arg(short, long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
+    pub(crate) quiet: Option<bool>,
+    /// Write no colours (or NO_COLOR)
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
+    pub(crate) no_color: Option<bool>,
+    /// Ask nobody anything (or NO_INPUT)
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
+    pub(crate) no_input: Option<bool>,
+    /// Read the PIN of a token from standard input: `--pin -`
+    #[arg(long, global = true, value_name = "-", allow_hyphen_values = true, conflicts_with = "pin_file")]
+    pub(crate) pin: Option<String>,
+    /// Read the PIN of a token from the first line of a file
+    #[arg(long, global = true, value_name = "PATH|-", allow_hyphen_values = true)]
+    pub(crate) pin_file: Option<PathBuf>,
+    /// Read the passphrase of a software vault from standard input: `--passphrase -`
+    #[arg(
+        long,
+        global = true,
+        value_name = "-",
+        allow_hyphen_values = true,
+        conflicts_with = "passphrase_file"
+    )]
+    pub(crate) passphrase: Option<String>,
+    /// Read the passphrase of a software vault from the first line of a file
+    #[arg(long, global = true, value_name = "PATH|-", allow_hyphen_values = true)]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Plain,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Noun {
+    /// Where keys live: software vaults and HSM tokens
+    #[command(subcommand)]
+    Vault(vault::Verb),
+    /// Keys in a vault
+    #[command(subcommand)]
+    Key(key::Verb),
+    /// Identities: change histories whose identifier outlives their keys
+    #[command(subcommand)]
+    Identity(identity::Verb),
+    /// Credentials: what an issuer says about a subject, for a while
+    #[command(subcommand)]
+    Credential(credential::Verb),
+    /// Policies: expressions that decide on a verified credential
+    #[command(subcommand)]
+    Policy(policy::Verb),
+    /// The credential authority: a server that enrols members and issues credentials
+    #[command(subcommand)]
+    Authority(authority::Verb),
+    /// Servers that run from this home
+    #[command(subcommand)]
+    Node(authority::NodeVerb),
+    /// Taking part in a project: tickets and enrolment
+    #[command(subcommand)]
+    Project(project::Verb),
+    /// The members of a project
+    #[command(subcommand)]
+    ProjectMember(project::MemberVerb),
+    /// The audit log of an authority
+    #[command(subcommand)]
+    Audit(authority::AuditVerb),
+    /// The version and the backends of this build
+    #[command(after_help = "Example:\n  ockam-kms version --output json")]
+    Version,
+}
+
+/// A switch's value, as environment variables have it too.
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err("true, false, 1 or 0".to_owned()),
+    }
+}
+
+/// An attribute as it is typed: `name=value`, where `name` alone means `name=true`. Everything after the first `=` is
+/// the value, commas and further `=` included, and an empty value stays empty.
+pub(crate) fn attribute(text: &str) -> (&str, &str) {
+    text.split_once('=').unwrap_or((text, "true"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent_and_every_verb_has_an_example() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for noun in command.get_subcommands() {
+            let verbs: Vec<_> = noun.get_subcommands().collect();
+            let verbs = if verbs.is_empty() { vec![noun] } else { verbs };
+            for verb in verbs {
+                let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+                let line = if verb.get_name() == noun.get_name() {
+                    format!("ockam-kms {}", noun.get_name())
+                } else {
+                    format!("ockam-kms {} {}", noun.get_name(), verb.get_name())
+                };
+                assert!(help.starts_with("Example") && help.contains(&line), "{line}: {help}");
+                assert!(verb.get_about().is_some(), "{line}");
+            }
+        }
+    }
+
+    /// Every example in the help texts is a command line that parses.
+    #[test]
+    fn the_examples_parse() {
+        let command = Cli::command();
+        let mut helps = vec![command.get_after_help().unwrap().to_string()];
+        for noun in command.get_subcommands() {
+            helps.extend(
+                std::iter::once(noun)
+                    .chain(noun.get_subcommands())
+                    .filter_map(|c| Some(c.get_after_help()?.to_string())),
+            );
+        }
+        let lines: Vec<_> =
+            helps.iter().flat_map(|help| help.lines()).filter(|line| line.contains("ockam-kms ")).collect();
+        assert!(lines.len() > 30, "{}", lines.len());
+        for line in lines {
+            let start = line.find("ockam-kms ").unwrap();
+            let words = split(&line[start..]);
+            Cli::try_parse_from(&words).unwrap_or_else(|e| panic!("{words:?}: {e}"));
+        }
+    }
+
+    /// Splits a line as a shell does, as far as the examples need it, up to a pipe or redirection.
+    fn split(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote, mut any) = (Vec::new(), String::new(), None, false);
+        for c in line.chars() {
+            match (quote, c) {
+                (Some(q), c) if c == q => quote = None,
+                (None, '\'' | '"') => (quote, any) = (Some(c), true),
+                (None, '|' | '<' | '>') => break,
+                (None, c) if c.is_whitespace() => {
+                    if any || !word.is_empty() {
+                        words.push(std::mem::take(&mut word));
+                    }
+                    any = false;
+                }
+                (_, c) => word.push(c),
+            }
+        }
+        if any || !word.is_empty() {
+            words.push(word);
+        }
+        words
+    }
+
+    #[test]
+    fn an_attribute_is_never_split_further() {
+        for (text, pair) in [
+            ("a=b", ("a", "b")),
+            ("a", ("a", "true")),
+            ("a=", ("a", "")),
+            ("a=b,c=d", ("a", "b,c=d")),
+            ("a=-3", ("a", "-3")),
+            ("-3", ("-3", "true")),
+        ] {
+            assert_eq!(attribute(text), pair);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `policy …`
+
+use clap::{Args, Subcommand};
+
+use super::credential::{Checking, Given};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Evaluate a policy, on a verified credential or on attributes to try it out
+    #[command(after_help = "Examples:
+  ockam-kms policy eval 'member and not guest' -a member
+  ockam-kms policy eval '(= subject.role \"member\")' --credential-path credential.hex --issuer issuer
+  ockam-kms policy eval member -a member=no --exit-code")]
+    Eval(Eval),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    /// The policy, in the short form or as an S-expression
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) expression: String,
+    /// An attribute of the subject, to try things out; `name` alone means `name=true`. May be repeated
+    #[arg(short, long = "attribute", value_name = "NAME=VALUE", allow_hyphen_values = true, conflicts_with_all = ["credential", "credential_path", "issuer", "issuer_bundle"])]
+    pub(crate) attributes: Vec<String>,
+    #[command(flatten)]
+    pub(crate) given: Given,
+    /// The issuer: an identifier that is known here, the name of an identity, or a change history as hex
+    #[arg(long, value_name = "IDENTIFIER|NAME|HEX")]
+    pub(crate) issuer: Option<String>,
+    #[command(flatten)]
+    pub(crate) checking: Checking,
+    /// End with exit code 77 on deny, 65 when the text is no policy
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}

@@ -1,0 +1,89 @@
+//! `vault …`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make a software vault, or register an HSM token
+    #[command(after_help = "Examples:
+  ockam-kms vault create
+  ockam-kms vault create locked --passphrase-file /run/secrets/passphrase
+  ockam-kms vault create hsm --token ca --module-path /usr/lib/softhsm/libsofthsm2.so --pin-file /etc/ca.pin
+  ockam-kms vault create hsm --uri 'pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/ca.pin'")]
+    Create(Create),
+    /// List the vaults
+    #[command(after_help = "Example:\n  ockam-kms vault list --output json")]
+    List,
+    /// Show a vault, or the default one
+    #[command(after_help = "Example:\n  ockam-kms vault show hsm")]
+    Show(Named),
+    /// Make a vault the default, or say which one is
+    #[command(after_help = "Example:\n  ockam-kms vault default hsm")]
+    Default(Named),
+    /// Try out what a vault can do, with throw-away keys
+    #[command(after_help = "Example:\n  ockam-kms vault check hsm")]
+    Check(Named),
+    /// Move a software vault to another directory
+    #[command(after_help = "Example:\n  ockam-kms vault move default --path /srv/vaults/default")]
+    Move(Move),
+    /// Forget a vault; a software vault in the home is removed with its keys
+    #[command(after_help = "Example:\n  ockam-kms vault delete old --yes")]
+    Delete(Delete),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The name; `default` for the first vault, else a random one
+    pub(crate) name: Option<String>,
+    /// The directory of a software vault, instead of one in the home
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) path: Option<PathBuf>,
+    /// Register the vault that this URI names
+    #[arg(long, value_name = "URI", conflicts_with_all = ["path", "token", "key_file"])]
+    pub(crate) uri: Option<String>,
+    /// Register the PKCS#11 token of this label
+    #[arg(long, value_name = "LABEL", requires = "module_path", conflicts_with_all = ["path", "key_file"])]
+    pub(crate) token: Option<String>,
+    /// The PKCS#11 module of the token's vendor
+    #[arg(long, value_name = "PATH", requires = "token")]
+    pub(crate) module_path: Option<PathBuf>,
+    /// Lock a software vault with the key in this file, made when it does not exist
+    #[arg(long, value_name = "PATH")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Lock a software vault with a passphrase that is asked for
+    #[arg(long, conflicts_with_all = ["key_file", "uri", "token"])]
+    pub(crate) ask_passphrase: bool,
+    /// Register AWS KMS: not part of this build
+    #[arg(long, hide = true)]
+    pub(crate) aws_kms: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The name of the vault
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Move {
+    /// The name of the vault
+    pub(crate) name: String,
+    /// The directory it moves to, which must not exist yet
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// The name of the vault
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) name: Option<String>,
+    /// Every vault
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}

@@ -1,0 +1,330 @@
+//! `key …`
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use home::Name;
+use serde_json::{Value, json};
+use vault::{
+    Agreement, Algorithm, Custody, KeyInfo, KeySpec, KeyUri, PurposeKind, Sealing, Signature, Signer,
+    Signing, Vault, VerifyingKey,
+};
+
+use crate::args::key::{Destroy, Generate, Message, Sign, Verb, Verify};
+use crate::context::{Context, optional_name, random_name};
+use crate::error::{Error, Result, io, shown};
+use crate::exit::Kind;
+use crate::output::{Report, blocks, table};
+
+/// The largest message that is signed: it is held in memory, since Ed25519 needs it twice.
+const MAX_MESSAGE: u64 = 256 * 1024 * 1024;
+
+pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
+    match verb {
+        Verb::Generate(generate) => self::generate(context, &generate),
+        Verb::List(list) => {
+            let open = Open::vault(context, list.vault.as_deref())?;
+            let keys = open.list()?;
+            let plain: Vec<_> = keys.iter().map(|key| open.plain(key)).collect();
+            let json: Vec<_> = keys.iter().map(|key| open.json(key)).collect();
+            Ok(Report::new(blocks(&plain, "there are no keys in this vault"), Value::Array(json)))
+        }
+        Verb::Show(which) => {
+            let open = Open::vault(context, which.vault.as_deref())?;
+            let key = open.find(&which.key)?;
+            Ok(Report::new(open.plain(&key), open.json(&key)).machine(key.uri.to_string()))
+        }
+        Verb::Sign(sign) => self::sign(context, &sign),
+        Verb::Verify(verify) => self::verify(context, &verify),
+        Verb::Destroy(destroy) => self::destroy(context, &destroy),
+    }
+}
+
+/// A vault of the home, opened.
+struct Open {
+    name: Name,
+    vault: Arc<dyn Vault>,
+}
+
+impl Open {
+    fn vault(context: &Context, named: Option<&str>) -> Result<Self> {
+        let name = context.read()?.vault_or_default(optional_name("a vault", named)?.as_ref())?;
+        let vault = vault::block_on(context.vaults()?.open(&name))?;
+        Ok(Self { name, vault })
+    }
+
+    fn list(&self) -> Result<Vec<KeyInfo>> {
+        let listing = self.vault.listing().ok_or_else(|| {
+            Error::new(Kind::Unsupported, format!("the vault `{}` cannot list its keys", self.name))
+        })?;
+        Ok(vault::block_on(listing.list())?)
+    }
+
+    /// The key of this name or URI. Which purpose it is for is only known from the listing.
+    fn find(&self, key: &str) -> Result<KeyInfo> {
+        let uri = if key.contains(':') { Some(key.parse::<KeyUri>()?) } else { None };
+        if let Some(uri) = uri.as_ref().filter(|uri| uri.scheme() != self.vault.scheme()) {
+            return Err(Error::invalid(format!("`{uri}` is not a key of the vault `{}`", self.name))
+                .with_hint("name the vault of the key with --vault"));
+        }
+        let wanted = |info: &KeyInfo| uri.as_ref().map_or(info.name == key, |uri| same_key(uri, &info.uri));
+        let mut found = self.list()?.into_iter().filter(wanted);
+        match (found.next(), found.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(Error::invalid(format!(
+                "several keys in the vault `{}` are called `{}`",
+                self.name,
+                shown(key)
+            ))
+            .with_hint("name yours by its URI, which `ockam-kms key list` shows")),
+            (None, _) => Err(Error::new(
+                Kind::NotFound,
+                format!("there is no key `{}` in the vault `{}`", shown(key), self.name),
+            )
+            .with_hint("`ockam-kms key list` shows those that there are")),
+        }
+    }
+
+    /// Opens a signing key by its name or URI.
+    fn signer(&self, key: &str) -> Result<Signer> {
+        let facet = self.vault.signing().ok_or_else(|| {
+            Error::new(Kind::Unsupported, format!("the vault `{}` has no signing keys", self.name))
+        })?;
+        let uri = match key.contains(':') {
+            true => key.parse()?,
+            false => self.find(key)?.uri,
+        };
+        let handle = vault::block_on(Custody::<Signing>::open(facet, &uri))?;
+        Ok(Signer::bind(Arc::clone(&self.vault), handle)?)
+    }
+
+    fn rows(&self, key: &KeyInfo) -> Vec<(&'static str, String)> {
+        vec![
+            ("name", key.name.clone()),
+            ("uri", key.uri.to_string()),
+            ("vault", self.name.to_string()),
+            ("algorithm", key.algorithm.name().to_owned()),
+            ("purpose", key.purpose.name().to_owned()),
+            ("public_key", key.public.as_ref().map(hex::encode).unwrap_or_default()),
+        ]
+    }
+
+    fn plain(&self, key: &KeyInfo) -> String {
+        let rows: Vec<_> = self.rows(key).into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        table(&rows)
+    }
+
+    fn json(&self, key: &KeyInfo) -> Value {
+        let value = |(name, value): (&str, String)| {
+            (
+                name.to_owned(),
+                if value.is_empty() && name == "public_key" { Value::Null } else { Value::String(value) },
+            )
+        };
+        Value::Object(self.rows(key).into_iter().map(value).collect())
+    }
+}
+
+/// Whether a URI that was typed means the key of this URI: every attribute that both name is the same, and one of those
+/// that find a key is among them.
+fn same_key(typed: &KeyUri, known: &KeyUri) -> bool {
+    let finds = ["name", "object", "id"];
+    let agrees = |attribute: &str| match (typed.bytes(attribute), known.bytes(attribute)) {
+        (Some(typed), Some(known)) => Some(typed == known),
+        _ => None,
+    };
+    let all = finds.iter().chain(&["token", "serial"]).all(|attribute| agrees(attribute).unwrap_or(true));
+    all && finds.iter().any(|attribute| agrees(attribute) == Some(true))
+}
+
+fn generate(context: &Context, generate: &Generate) -> Result<Report> {
+    let key_name = match optional_name("a key", generate.name.as_deref())? {
+        Some(name) => name,
+        None => random_name("key")?,
+    };
+    let open = Open::vault(context, generate.vault.as_deref())?;
+    let algorithm = match &generate.key_type {
+        Some(wanted) => wanted.parse::<Algorithm>()?,
+        None => open.vault.capabilities().choose(&[Algorithm::Ed25519, Algorithm::EcdsaP256]).ok_or_else(
+            || Error::new(Kind::Unsupported, format!("the vault `{}` has no signing keys", open.name)),
+        )?,
+    };
+    if open.vault.capabilities().get(algorithm).is_none() {
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("the vault `{}` has no keys of type {algorithm}", open.name),
+        )
+        .with_hint(format!("`ockam-kms vault check {}` lists what it can do", open.name)));
+    }
+    let lacks = || {
+        Error::new(
+            Kind::Unsupported,
+            format!("the vault `{}` has no keys for {}", open.name, algorithm.purpose()),
+        )
+    };
+    let uri = match algorithm.purpose() {
+        PurposeKind::Signing => {
+            let facet = open.vault.signing().ok_or_else(lacks)?;
+            vault::block_on(facet.generate(&KeySpec::<Signing>::new(key_name, algorithm)?))?.uri().clone()
+        }
+        PurposeKind::Agreement => {
+            let facet = open.vault.agreement().ok_or_else(lacks)?;
+            vault::block_on(facet.generate(&KeySpec::<Agreement>::new(key_name, algorithm)?))?.uri().clone()
+        }
+        PurposeKind::Sealing => {
+            let facet = open.vault.sealing().ok_or_else(lacks)?;
+            vault::block_on(facet.generate(&KeySpec::<Sealing>::new(key_name, algorithm)?))?.uri().clone()
+        }
+    };
+    let key = open.find(&uri.to_string())?;
+    Ok(Report::new(open.plain(&key), open.json(&key)).machine(uri.to_string()))
+}
+
+fn sign(context: &Context, sign: &Sign) -> Result<Report> {
+    let open = Open::vault(context, sign.which.vault.as_deref())?;
+    let signer = open.signer(&sign.which.key)?;
+    let message = message(sign.message.as_deref(), &sign.from)?;
+    let signature = hex::encode(vault::block_on(signer.sign(&message))?.as_bytes());
+    let json = json!({
+        "signature": signature,
+        "algorithm": signer.algorithm().name(),
+        "public_key": hex::encode(signer.public().as_bytes()),
+        "uri": signer.handle().uri().to_string(),
+    });
+    Ok(Report::new(signature.clone(), json).machine(signature))
+}
+
+fn verify(context: &Context, verify: &Verify) -> Result<Report> {
+    let elsewhere = verify.from.message_hex.is_some() || verify.from.file.is_some();
+    let (key, text) = match (&verify.key, &verify.message, verify.public_key.is_some(), elsewhere) {
+        (None, None, true, true) => (None, None),
+        (Some(text), None, true, false) => (None, Some(text)),
+        (Some(key), None, false, true) => (Some(key), None),
+        (Some(key), Some(text), false, false) => (Some(key), Some(text)),
+        _ => {
+            return Err(Error::usage("a key and a message are needed, once each")
+                .with_hint("usage: ockam-kms key verify KEY MESSAGE --signature HEX; see --help for public keys and files"));
+        }
+    };
+    let public = match (key, &verify.public_key, &verify.key_type) {
+        (Some(key), ..) => Open::vault(context, verify.vault.as_deref())?.signer(key)?.public().clone(),
+        (None, Some(public), Some(key_type)) => {
+            VerifyingKey::from_bytes(key_type.parse()?, &from_hex("public key", public)?)?
+        }
+        _ => return Err(Error::usage("a public key and its type are needed")),
+    };
+    let bytes = from_hex("signature", &verify.signature)?;
+    let bytes: [u8; 64] = bytes.try_into().map_err(|_| Error::invalid("a signature has 64 bytes"))?;
+    let signature = match public.algorithm() {
+        Algorithm::Ed25519 => Signature::Ed25519(bytes),
+        _ => Signature::EcdsaP256(bytes),
+    };
+    let valid = public.verify(&message(text.map(String::as_str), &verify.from)?, &signature).is_ok();
+    let json = json!({
+        "valid": valid, "algorithm": public.algorithm().name(), "public_key": hex::encode(public.as_bytes()),
+    });
+    let plain = if valid { "the signature holds" } else { "the signature does not hold" };
+    let report = Report::new(plain, json).machine(valid.to_string());
+    Ok(if valid { report } else { report.refusing(Kind::Rejected) })
+}
+
+fn message(text: Option<&str>, from: &Message) -> Result<Vec<u8>> {
+    match (text, &from.message_hex, &from.file) {
+        (Some(text), ..) => Ok(text.as_bytes().to_vec()),
+        (None, Some(hex), _) => from_hex("message", hex),
+        (None, None, Some(path)) => {
+            let mut bytes = Vec::new();
+            let read = if path == Path::new("-") {
+                std::io::stdin().lock().take(MAX_MESSAGE + 1).read_to_end(&mut bytes)
+            } else {
+                std::fs::File::open(path).and_then(|file| file.take(MAX_MESSAGE + 1).read_to_end(&mut bytes))
+            };
+            let read = read.map_err(|e| io("read", path, e))?;
+            if u64::try_from(read).unwrap_or(u64::MAX) > MAX_MESSAGE {
+                return Err(Error::invalid(format!("the message has more than {MAX_MESSAGE} bytes"))
+                    .with_hint("sign a hash of it"));
+            }
+            Ok(bytes)
+        }
+        (None, None, None) => Err(Error::usage("the message is missing")),
+    }
+}
+
+fn from_hex(what: &str, text: &str) -> Result<Vec<u8>> {
+    hex::decode(text.trim()).map_err(|_| Error::invalid(format!("the {what} is not hex")))
+}
+
+fn destroy(context: &Context, destroy: &Destroy) -> Result<Report> {
+    let open = Open::vault(context, destroy.which.vault.as_deref())?;
+    let key = open.find(&destroy.which.key)?;
+    context.confirm(destroy.yes, &format!("Destroy the key `{}` for good?", key.name))?;
+    let _writer = context.writer()?;
+    context.refuse_while_rotating(None)?;
+    refuse_while_needed(context, &open, &key)?;
+    let lacks = || {
+        Error::new(Kind::Unsupported, format!("the vault `{}` has no keys for {}", open.name, key.purpose))
+    };
+    match key.purpose {
+        PurposeKind::Signing => {
+            vault::block_on(end::<Signing>(open.vault.signing().ok_or_else(lacks)?, &key.uri))
+        }
+        PurposeKind::Agreement => {
+            vault::block_on(end::<Agreement>(open.vault.agreement().ok_or_else(lacks)?, &key.uri))
+        }
+        PurposeKind::Sealing => {
+            vault::block_on(end::<Sealing>(open.vault.sealing().ok_or_else(lacks)?, &key.uri))
+        }
+    }?;
+    Ok(Report::new(
+        format!("the key `{}` is destroyed", key.name),
+        json!({ "name": key.name, "uri": key.uri.to_string() }),
+    )
+    .machine(key.name.clone()))
+}
+
+async fn end<P: vault::Purpose>(facet: &(impl Custody<P> + ?Sized), uri: &KeyUri) -> vault::Result<()> {
+    let key = facet.open(uri).await?;
+    facet.destroy(key).await
+}
+
+/// An identity may know the vault of a key under another name, when one token is registered twice.
+fn refuse_while_needed(context: &Context, open: &Open, key: &KeyInfo) -> Result<()> {
+    let Some(public) = &key.public else { return Ok(()) };
+    let home = context.home()?;
+    let mut users = Vec::new();
+    for (vault, _) in home.vaults()? {
+        users.extend(home.dependants(&vault, public)?.into_iter().map(|name| name.to_string()));
+    }
+    users.sort();
+    users.dedup();
+    if users.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Denied,
+        format!("the key `{}` in the vault `{}` is needed by {}", key.name, open.name, users.join(", ")),
+    )
+    .with_hint("rotate these identities to other keys, or delete them, first"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_means_a_key_when_nothing_contradicts() {
+        let uri = |text: &str| text.parse::<KeyUri>().unwrap();
+        let known = uri("pkcs11:token=ca;object=k;id=%01");
+        for (typed, same) in [
+            ("pkcs11:object=k", true),
+            ("pkcs11:id=%01", true),
+            ("pkcs11:token=ca;object=k", true),
+            ("pkcs11:token=other;object=k", false),
+            ("pkcs11:object=l;id=%01", false),
+            ("pkcs11:token=ca", false),
+        ] {
+            assert_eq!(same_key(&uri(typed), &known), same, "{typed}");
+        }
+    }
+}

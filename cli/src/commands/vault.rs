@@ -1,0 +1,232 @@
+//! `vault …`
+
+mod check;
+
+use home::{Home, Name};
+use serde_json::{Value, json};
+use vault::soft::Lock;
+use vault::{Interact as _, KeyUri, Scheme};
+
+use crate::args::vault::{Create, Delete, Move, Verb};
+use crate::context::{Context, name, optional_name, random_name};
+use crate::error::{Error, Result};
+use crate::exit::Kind;
+use crate::output::{Report, blocks, table};
+use crate::secret_input::Source;
+use crate::terminal;
+
+pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
+    match verb {
+        Verb::Create(create) => self::create(context, &create),
+        Verb::List => list(context),
+        Verb::Show(show) => {
+            let home = context.read()?;
+            let vault = home.vault_or_default(optional_name("a vault", show.name.as_deref())?.as_ref())?;
+            let described = Described::of(home, &vault)?;
+            Ok(Report::new(described.plain(), described.json()).machine(vault.as_str()))
+        }
+        Verb::Default(default) => self::default(context, default.name.as_deref()),
+        Verb::Check(named) => check::run(context, named.name.as_deref()),
+        Verb::Move(moved) => self::move_vault(context, &moved),
+        Verb::Delete(delete) => self::delete(context, &delete),
+    }
+}
+
+fn create(context: &Context, create: &Create) -> Result<Report> {
+    if create.aws_kms {
+        return Err(Error::new(Kind::Unsupported, "this build has no backend for AWS KMS")
+            .with_hint("`ockam-kms version` lists the backends of this build"));
+    }
+    let given = optional_name("a vault", create.name.as_deref())?;
+    let uri = vault_uri(context, create)?;
+    if uri.is_none() && context.pin.is_some() {
+        return Err(
+            Error::usage("a software vault has no PIN").with_hint("lock it with a passphrase or a key file")
+        );
+    }
+    if create.key_file.is_some() && context.passphrase.is_some() {
+        return Err(Error::usage("both a key file and a passphrase are given")
+            .with_hint("a vault has one lock: choose one"));
+    }
+    // Outside the lock for writers: a person, or a device, may take their time.
+    let opened = match &uri {
+        Some(uri) => Some(vault::block_on(context.vaults()?.registry().open(uri, context.interact()))?),
+        None => None,
+    };
+    let lock = if uri.is_none() { Some(lock(context, create)?) } else { None };
+    let writer = context.writer()?;
+    let home = context.home()?;
+    let name = match given {
+        Some(name) => name,
+        None if home.vaults()?.is_empty() => Name::new("default")?,
+        None => random_name("vault")?,
+    };
+    match (&uri, &lock) {
+        (Some(uri), _) => home.register_vault(&writer, &name, uri)?,
+        (None, Some(lock)) => home.create_soft_vault(&writer, &name, create.path.as_deref(), lock)?,
+        (None, None) => return Err(Error::new(Kind::Internal, "a vault without a URI and a lock")),
+    }
+    drop(opened);
+    let described = Described::of(home, &name)?;
+    let plain = format!("vault `{name}` created\n{}", described.plain());
+    Ok(Report::new(plain, json!({ "name": name.as_str(), "backend": described.uri.scheme().name() }))
+        .machine(name.as_str()))
+}
+
+/// The URI to register, unless a software vault is to be made.
+fn vault_uri(context: &Context, create: &Create) -> Result<Option<KeyUri>> {
+    let mut uri: KeyUri = match (&create.uri, &create.token, &create.module_path) {
+        (Some(uri), ..) => uri.parse()?,
+        (None, Some(token), Some(module)) => KeyUri::new(Scheme::Pkcs11)
+            .with("token", token)?
+            .with("module-path", absolute(module)?.as_os_str().as_encoded_bytes())?,
+        _ => return Ok(None),
+    };
+    match (&context.pin, uri.scheme()) {
+        (Some(Source::File(path)), Scheme::Pkcs11) => {
+            if uri.bytes("pin-source").is_some() {
+                return Err(Error::usage("the URI names a file for the PIN, and so does --pin-file")
+                    .with_hint("name it once"));
+            }
+            let mut source = b"file:".to_vec();
+            source.extend_from_slice(absolute(path)?.as_os_str().as_encoded_bytes());
+            uri = uri.with("pin-source", source)?;
+        }
+        (Some(_), scheme) if scheme != Scheme::Pkcs11 => {
+            return Err(Error::usage(format!("a vault of the backend `{scheme}` has no PIN")));
+        }
+        _ => {}
+    }
+    Ok(Some(uri))
+}
+
+fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
+    std::path::absolute(path)
+        .map_err(|e| Error::invalid(format!("`{}` has no absolute path", path.display())).with_source(e))
+}
+
+/// The lock of a new software vault.
+fn lock(context: &Context, create: &Create) -> Result<Lock> {
+    if create.ask_passphrase {
+        if context.no_input {
+            return Err(Error::new(Kind::Presence, "a passphrase is asked for, and nobody can be asked")
+                .with_hint("pass it with --passphrase-file PATH, or `-` for standard input"));
+        }
+        return Ok(Lock::Passphrase(terminal::new_passphrase()?));
+    }
+    if context.passphrase.is_some() {
+        let ask = vault::Ask::Passphrase { of: "the new vault".to_owned() };
+        return Ok(Lock::Passphrase(context.interact().secret(&ask)?));
+    }
+    Ok(Lock::KeyFile(create.key_file.as_deref().map(absolute).transpose()?))
+}
+
+fn list(context: &Context) -> Result<Report> {
+    let home = context.read()?;
+    let described: Vec<_> =
+        home.vaults()?.iter().map(|(name, _)| Described::of(home, name)).collect::<Result<_>>()?;
+    let plain: Vec<_> = described.iter().map(Described::plain).collect();
+    let json: Vec<_> = described.iter().map(Described::json).collect();
+    Ok(Report::new(
+        blocks(&plain, "there are no vaults yet: `ockam-kms vault create` makes one"),
+        Value::Array(json),
+    ))
+}
+
+fn default(context: &Context, wanted: Option<&str>) -> Result<Report> {
+    let vault = match optional_name("a vault", wanted)? {
+        Some(name) => {
+            context.home()?.vault(&name)?;
+            let writer = context.writer()?;
+            context.home()?.set_default_vault(&writer, &name)?;
+            name
+        }
+        None => context.read()?.vault_or_default(None)?,
+    };
+    Ok(Report::new(format!("the default vault is `{vault}`"), json!({ "name": vault.as_str() }))
+        .machine(vault.as_str()))
+}
+
+fn move_vault(context: &Context, moved: &Move) -> Result<Report> {
+    let vault = name("a vault", &moved.name)?;
+    context.home()?.vault(&vault)?;
+    let writer = context.writer()?;
+    context.refuse_while_rotating(None)?;
+    let home = context.home()?;
+    home.move_vault(&writer, &vault, &moved.path)?;
+    let described = Described::of(home, &vault)?;
+    Ok(Report::new(format!("vault `{vault}` moved\n{}", described.plain()), described.json())
+        .machine(vault.as_str()))
+}
+
+fn delete(context: &Context, delete: &Delete) -> Result<Report> {
+    let home = context.home()?;
+    let names = match optional_name("a vault", delete.name.as_deref())? {
+        Some(name) => {
+            home.vault(&name)?;
+            vec![name]
+        }
+        None => home.vaults()?.into_iter().map(|(name, _)| name).collect(),
+    };
+    let shown = names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+    context.confirm(
+        delete.yes,
+        &format!("Delete {shown}? The keys of software vaults in the home are gone for good."),
+    )?;
+    let writer = context.writer()?;
+    context.refuse_while_rotating(None)?;
+    for name in &names {
+        home.delete_vault(&writer, name)?;
+    }
+    let json = match names.as_slice() {
+        [one] if !delete.all => json!({ "name": one.as_str() }),
+        all => all.iter().map(|name| json!({ "name": name.as_str() })).collect(),
+    };
+    Ok(Report::new(format!("deleted: {shown}"), json).machine(shown))
+}
+
+/// A vault as it is shown.
+struct Described {
+    name: Name,
+    uri: KeyUri,
+    is_default: bool,
+    identities: Vec<String>,
+}
+
+impl Described {
+    fn of(home: &Home, name: &Name) -> Result<Self> {
+        let mut identities = Vec::new();
+        for (user, record) in home.identities()? {
+            if record.key().map(home::KeyRef::vault).transpose()?.as_ref() == Some(name) {
+                identities.push(user.to_string());
+            }
+        }
+        Ok(Self {
+            name: name.clone(),
+            uri: home.vault(name)?.uri()?,
+            is_default: home.default_vault()?.as_ref() == Some(name),
+            identities,
+        })
+    }
+
+    fn plain(&self) -> String {
+        let default = if self.is_default { " (default)" } else { "" };
+        table(&[
+            ("name", format!("{}{default}", self.name)),
+            ("backend", self.uri.scheme().to_string()),
+            ("uri", self.uri.to_string()),
+            (
+                "identities",
+                if self.identities.is_empty() { "none".to_owned() } else { self.identities.join(", ") },
+            ),
+        ])
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "vault": { "name": self.name.as_str(), "backend": self.uri.scheme().name(), "uri": self.uri.to_string() },
+            "is_default": self.is_default,
+            "identities": self.identities,
+        })
+    }
+}

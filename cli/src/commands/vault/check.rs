@@ -1,0 +1,171 @@
+//! `vault check`: tries out what a vault says it can do, with keys that are thrown away, and warns of what its guard is
+//! worth less for.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+use vault::{
+    Agreement, Agreer, Algorithm, Custody, KeyName, KeySpec, KeyUri, Operation, Result as VaultResult,
+    Scheme, Sealer, Sealing, Signer, Signing, Vault,
+};
+
+use crate::context::{Context, optional_name, random_name};
+use crate::error::Result;
+use crate::exit::Kind;
+use crate::output::Report;
+
+/// How far a key came: else the operation that failed, and why.
+type Step<T> = std::result::Result<T, (Operation, vault::Error)>;
+
+struct Line {
+    algorithm: Algorithm,
+    operation: Operation,
+    ok: bool,
+    note: String,
+}
+
+pub(super) fn run(context: &Context, named: Option<&str>) -> Result<Report> {
+    let home = context.read()?;
+    let name = home.vault_or_default(optional_name("a vault", named)?.as_ref())?;
+    let uri = home.vault(&name)?.uri()?;
+    let vault = vault::block_on(context.vaults()?.open(&name))?;
+    let mut lines = Vec::new();
+    for capability in vault.capabilities().iter() {
+        let (mut note, key) = (capability.note.to_owned(), random_name("check")?);
+        let tried = vault::block_on(try_out(&vault, capability.algorithm, &key));
+        for operation in capability.operations() {
+            let failed = tried.as_ref().err().filter(|(at, _)| *at == operation);
+            lines.push(Line {
+                algorithm: capability.algorithm,
+                operation,
+                ok: failed.is_none() && tried.as_ref().err().is_none_or(|(at, _)| *at >= operation),
+                note: failed.map_or_else(|| std::mem::take(&mut note), |(_, error)| error.to_string()),
+            });
+        }
+    }
+    let warnings = warnings(&uri);
+    Ok(report(name.as_str(), uri.scheme(), &lines, &warnings))
+}
+
+fn report(name: &str, scheme: Scheme, lines: &[Line], warnings: &[String]) -> Report {
+    let mut plain = vec![format!("vault `{name}` ({scheme})")];
+    for line in lines {
+        let (sign, note) = (if line.ok { "ok" } else { "FAILED" }, &line.note);
+        let text = format!("  {:<11} {:<9} {sign:<7} {note}", line.algorithm.name(), line.operation.name());
+        plain.push(text.trim_end().to_owned());
+    }
+    plain.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    let all = lines.iter().all(|line| line.ok);
+    let json = json!({
+        "vault": name,
+        "backend": scheme.name(),
+        "lines": lines.iter().map(|line| json!({
+            "algorithm": line.algorithm.name(), "operation": line.operation.name(), "ok": line.ok, "note": line.note,
+        })).collect::<Vec<_>>(),
+        "warnings": warnings,
+    });
+    let report = Report::new(plain.join("\n"), json);
+    if all { report } else { report.refusing(Kind::Rejected) }
+}
+
+/// A whole life of a key; fails with the operation that failed. Nothing is left behind.
+async fn try_out(vault: &Arc<dyn Vault>, algorithm: Algorithm, name: &KeyName) -> Step<()> {
+    let lived = match algorithm {
+        Algorithm::X25519 => agree(vault, name).await,
+        Algorithm::Aes256Gcm => seal(vault, name).await,
+        algorithm => sign(vault, algorithm, name).await,
+    };
+    if lived.is_err() {
+        let left = match algorithm {
+            Algorithm::X25519 => vault.agreement().map(|facet| Custody::<Agreement>::discard(facet, name)),
+            Algorithm::Aes256Gcm => vault.sealing().map(|facet| Custody::<Sealing>::discard(facet, name)),
+            _ => vault.signing().map(|facet| Custody::<Signing>::discard(facet, name)),
+        };
+        if let Some(discarded) = left {
+            // The failure that is told is the first one.
+            let _ = discarded.await;
+        }
+    }
+    lived
+}
+
+fn at<T>(operation: Operation, result: VaultResult<T>) -> Step<T> {
+    result.map_err(|error| (operation, error))
+}
+
+fn absent() -> vault::Error {
+    vault::Error::new(vault::Kind::Unsupported, "the vault says it can and has no facet for it")
+}
+
+async fn sign(vault: &Arc<dyn Vault>, algorithm: Algorithm, name: &KeyName) -> Step<()> {
+    let facet = at(Operation::Generate, vault.signing().ok_or_else(absent))?;
+    let spec = at(Operation::Generate, KeySpec::<Signing>::new(name.clone(), algorithm))?;
+    let key = at(Operation::Generate, facet.generate(&spec).await)?;
+    let signer = at(Operation::Generate, Signer::bind(Arc::clone(vault), key))?;
+    let signature = at(Operation::Sign, signer.sign(b"ockam-kms vault check").await)?;
+    at(Operation::Sign, signer.public().verify(b"ockam-kms vault check", &signature).map(drop))?;
+    at(Operation::Destroy, signer.destroy().await)
+}
+
+async fn agree(vault: &Arc<dyn Vault>, name: &KeyName) -> Step<()> {
+    let facet = at(Operation::Generate, vault.agreement().ok_or_else(absent))?;
+    let key = at(Operation::Generate, facet.generate(&KeySpec::x25519(name.clone())).await)?;
+    let agreer = at(Operation::Generate, Agreer::bind(Arc::clone(vault), key))?;
+    // With a key of another vault: what the device computes is compared with what software computes.
+    let other = async {
+        let soft: Arc<dyn Vault> = Arc::new(vault::soft::SoftVault::in_memory()?);
+        let facet = soft.agreement().ok_or_else(absent)?;
+        let key = facet.generate(&KeySpec::x25519(name.clone())).await?;
+        let peer = Agreer::bind(Arc::clone(&soft), key)?;
+        let (ours, theirs) = (agreer.agree(peer.public()).await?, peer.agree(agreer.public()).await?);
+        if ours.same_as(&theirs) { Ok(()) } else { Err(vault::Error::rejected()) }
+    };
+    at(Operation::Agree, other.await)?;
+    at(Operation::Destroy, agreer.destroy().await)
+}
+
+async fn seal(vault: &Arc<dyn Vault>, name: &KeyName) -> Step<()> {
+    let facet = at(Operation::Generate, vault.sealing().ok_or_else(absent))?;
+    let key = at(Operation::Generate, facet.generate(&KeySpec::aes256_gcm(name.clone())).await)?;
+    let sealer = at(Operation::Generate, Sealer::bind(Arc::clone(vault), key))?;
+    let round = async {
+        let sealed = sealer.seal(b"plain", b"check").await?;
+        let opened = sealer.unseal(&sealed, b"check").await?;
+        if opened.expose() == b"plain" { Ok(()) } else { Err(vault::Error::rejected()) }
+    };
+    at(Operation::Seal, round.await)?;
+    at(Operation::Destroy, sealer.destroy().await)
+}
+
+/// What makes the guard of a vault worth less than it looks.
+fn warnings(uri: &KeyUri) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let text = |attribute| uri.text(attribute).ok().flatten();
+    match uri.scheme() {
+        Scheme::Soft => {
+            if let Some(path) = text("path").map(Path::new) {
+                if path.join("kek").exists() {
+                    warnings.push(
+                        "the key file lies beside the keys: it protects copies that leave it out, not this directory".to_owned(),
+                    );
+                }
+                warnings.extend(open_to_others(path, "the directory of the vault"));
+            }
+        }
+        Scheme::Pkcs11 => {
+            let pin = text("pin-source").and_then(|source| source.strip_prefix("file:")).map(Path::new);
+            warnings.extend(pin.and_then(|path| open_to_others(path, "the file with the PIN")));
+        }
+        _ => {}
+    }
+    warnings
+}
+
+fn open_to_others(path: &Path, what: &str) -> Option<String> {
+    let mode = path.metadata().ok()?.mode();
+    (mode & 0o077 != 0).then(|| {
+        format!("{what}, `{0}`, is open to others (mode {1:o}): chmod go= {0}", path.display(), mode & 0o777)
+    })
+}

@@ -1,0 +1,195 @@
+//! How a command fails: a kind, what happened, and what to do about it.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::exit::Kind;
+
+/// The result of a command.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// A failure, as it is told on stderr or in JSON.
+pub(crate) struct Error {
+    kind: Kind,
+    message: Cow<'static, str>,
+    hint: Option<Cow<'static, str>>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into(), hint: None, source: None }
+    }
+
+    pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Invalid, message)
+    }
+
+    pub(crate) fn usage(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The shape that contract and `--output json` promise.
+    pub(crate) fn json(&self) -> Value {
+        json!({ "error": { "kind": self.kind.name(), "message": self.to_string(), "hint": self.hint().unwrap_or("") } })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.kind)
+            .field("message", &self.message)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+fn owned(hint: Option<&str>) -> Option<Cow<'static, str>> {
+    hint.map(|hint| Cow::Owned(hint.to_owned()))
+}
+
+impl From<home::Error> for Error {
+    fn from(error: home::Error) -> Self {
+        Self {
+            kind: error.kind().into(),
+            message: error.to_string().into(),
+            hint: owned(error.hint()),
+            source: Some(error.into()),
+        }
+    }
+}
+
+impl From<vault::Error> for Error {
+    fn from(error: vault::Error) -> Self {
+        home::Error::from(error).into()
+    }
+}
+
+impl From<identity::Error> for Error {
+    fn from(error: identity::Error) -> Self {
+        home::Error::from(error).into()
+    }
+}
+
+impl From<authority::Error> for Error {
+    fn from(error: authority::Error) -> Self {
+        let kind = match error.kind() {
+            authority::Kind::Invalid => Kind::Invalid,
+            authority::Kind::Denied => Kind::Denied,
+            authority::Kind::Busy | authority::Kind::Unavailable => Kind::Unavailable,
+            authority::Kind::Unsupported => Kind::Unsupported,
+            authority::Kind::Corrupt => Kind::Corrupt,
+            authority::Kind::Vault(kind) => kind.into(),
+            _ => Kind::Internal,
+        };
+        Self {
+            kind,
+            message: error.to_string().into(),
+            hint: owned(error.hint()),
+            source: Some(error.into()),
+        }
+    }
+}
+
+/// What an authority's own rules refuse.
+impl From<authority::Problem> for Error {
+    fn from(problem: authority::Problem) -> Self {
+        use authority::Problem;
+        let kind = match &problem {
+            Problem::Malformed(_) => Kind::Malformed,
+            Problem::Unauthenticated { .. } => Kind::Unauthenticated,
+            Problem::Forbidden(_) => Kind::Forbidden,
+            Problem::NotFound(_) => Kind::NotFound,
+            Problem::Conflict(_) => Kind::Conflict,
+            Problem::RateLimited { .. } => Kind::RateLimited,
+            Problem::Unavailable { .. } => Kind::Unavailable,
+            Problem::Internal => Kind::Internal,
+        };
+        Self::new(kind, problem.to_string()).with_source(problem)
+    }
+}
+
+/// What an authority answered, or that it did not.
+impl From<authority::client::Error> for Error {
+    fn from(error: authority::client::Error) -> Self {
+        use authority::client::Kind as Client;
+        let kind = match error.kind() {
+            Client::Invalid => Kind::Invalid,
+            Client::Malformed => Kind::Malformed,
+            Client::Unauthenticated => Kind::Unauthenticated,
+            Client::Forbidden => Kind::Forbidden,
+            Client::NotFound => Kind::NotFound,
+            Client::Conflict => Kind::Conflict,
+            Client::RateLimited => Kind::RateLimited,
+            Client::Unavailable | Client::Unexpected => Kind::Unavailable,
+            Client::Untrusted => Kind::Rejected,
+            Client::Vault(kind) => kind.into(),
+            _ => Kind::Internal,
+        };
+        let mut hint = owned(error.hint());
+        if let Some(wait) = error.retry_after() {
+            hint.get_or_insert_with(|| format!("try again in {} seconds", wait.as_secs()).into());
+        }
+        if error.may_have_happened() {
+            let before = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            hint = Some(format!("it may have been done: look before you repeat it{before}").into());
+        }
+        Self { kind, message: error.to_string().into(), hint, source: Some(error.into()) }
+    }
+}
+
+/// A failure to write what was made.
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::new(Kind::Internal, "writing JSON failed").with_source(error)
+    }
+}
+
+/// A failure to read or write a path that the caller named.
+pub(crate) fn io(doing: &str, path: &std::path::Path, error: std::io::Error) -> Error {
+    home::Error::io(doing, path, error).into()
+}
+
+/// User text as it may be shown: cut, without characters that a terminal would act on.
+pub(crate) fn shown(text: &str) -> String {
+    const MOST: usize = 80;
+    let mut shown: String = text.chars().take(MOST).collect::<String>().escape_debug().to_string();
+    if text.chars().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    shown
+}

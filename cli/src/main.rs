@@ -1,0 +1,19 @@
+//! `ockam-kms`: the command line.
+//!
+//! It wires the backends together, reads arguments, calls the crates, and writes what came out. `args` says what can be
+//! typed, `commands` what it does (one file a noun), `output` how it is told, `exit` how it ends.
+
+mod args;
+mod backends;
+mod commands;
+mod context;
+mod duration;
+mod error;
+mod exit;
+mod output;
+mod secret_input;
+mod terminal;
+
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::from(commands::run(std::env::args_os().collect()))
+}
