@@ -56,7 +56,9 @@
 
 pub mod audit;
 pub mod authz;
+pub mod client;
 mod error;
+pub mod http;
 pub mod issuer;
 pub mod member;
 mod problem;

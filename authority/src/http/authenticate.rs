@@ -1,0 +1,256 @@
+//! Who sent a request: from its headers and its body to a [`Caller`], or the rule that it broke.
+//!
+//! Cheap checks come before dear ones, and nothing is kept of a request before its signature holds: neither its nonce nor
+//! the history that it shows.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use http::{HeaderMap, header};
+use identity::{Identifier, Identity, SKEW_SECONDS, Timestamp};
+
+use super::attempts::{Attempts, Source};
+use super::fault::Fault;
+use super::problem::Refused;
+use super::replay::{Replays, Seen};
+use super::sender::{self, Senders};
+use super::server::Options;
+use super::signature::{
+    self, AUDIENCE, CONTENT_DIGEST, Covered, Parameters, Received, SIGNATURE, SIGNATURE_INPUT,
+};
+use crate::error::{Error, Kind, Result};
+use crate::problem::{Needs, Problem};
+use crate::service::{Authority, Caller};
+
+/// Checks who sends requests to one authority.
+#[derive(Debug)]
+pub(crate) struct Authenticator {
+    authority: Authority,
+    started: Timestamp,
+    public_url: Option<String>,
+    limit_loopback: bool,
+    senders: Mutex<Senders>,
+    replays: Mutex<Replays>,
+    sources: Mutex<Attempts<Source>>,
+    subjects: Mutex<Attempts<Identifier>>,
+}
+
+impl Authenticator {
+    /// # Errors
+    /// [`Kind::Invalid`] for a public URL that is none.
+    pub(crate) fn new(authority: Authority, options: &Options) -> Result<Self> {
+        if let Some(url) = &options.public_url {
+            check_public_url(url)?;
+        }
+        Ok(Self {
+            started: authority.now(),
+            authority,
+            public_url: options.public_url.clone(),
+            limit_loopback: options.limit_loopback,
+            senders: Mutex::default(),
+            replays: Mutex::default(),
+            sources: Mutex::new(Attempts::new(options.failures_a_minute)),
+            subjects: Mutex::new(Attempts::new(options.failures_a_minute)),
+        })
+    }
+
+    /// Whether requests that are signed now would be taken.
+    pub(crate) fn has_settled(&self) -> bool {
+        self.authority.now() > self.started
+    }
+
+    /// Refuses a source that failed too often of late, before anything is done for it.
+    ///
+    /// # Errors
+    /// [`Problem::RateLimited`].
+    pub(crate) fn admit(&self, source: Source) -> std::result::Result<(), Problem> {
+        if self.is_exempt(source) {
+            return Ok(());
+        }
+        refuse_until(lock(&self.sources).wait(&source, Instant::now()))
+    }
+
+    /// Refuses a guess at a ticket by somebody who guessed wrong too often of late.
+    ///
+    /// # Errors
+    /// [`Problem::RateLimited`].
+    pub(crate) fn admit_guess(&self, source: Source, caller: &Caller) -> std::result::Result<(), Problem> {
+        if self.is_exempt(source) {
+            return Ok(());
+        }
+        refuse_until(lock(&self.subjects).wait(&caller.identifier(), Instant::now()))
+    }
+
+    /// Counts a wrong guess at a ticket.
+    pub(crate) fn guessed_wrong(&self, source: Source, caller: &Caller) {
+        if !self.is_exempt(source) {
+            let now = Instant::now();
+            lock(&self.subjects).fail(caller.identifier(), now);
+            lock(&self.sources).fail(source, now);
+        }
+    }
+
+    fn is_exempt(&self, source: Source) -> bool {
+        source.is_loopback() && !self.limit_loopback
+    }
+
+    /// Finds out who sent a request.
+    ///
+    /// # Errors
+    /// What the sender has to show, or which rule the request breaks; what the authority says to the sender's history.
+    pub(crate) async fn authenticate(
+        &self,
+        parts: &Parts,
+        body: &[u8],
+        source: Source,
+    ) -> std::result::Result<Caller, Refused> {
+        let identity = match self.check(parts, body) {
+            Ok(identity) => identity,
+            Err(refused) => {
+                // A request that comes right after a start is nobody's guess.
+                if matches!(&refused, Refused::Fault(fault) if *fault != Fault::BeforeStart)
+                    && !self.is_exempt(source)
+                {
+                    lock(&self.sources).fail(source, Instant::now());
+                }
+                return Err(refused);
+            }
+        };
+        Ok(self.authority.meet(identity).await?)
+    }
+
+    fn check(&self, parts: &Parts, body: &[u8]) -> std::result::Result<Identity, Refused> {
+        let headers = &parts.headers;
+        let input = single(headers, SIGNATURE_INPUT, Fault::Form)?.ok_or(Fault::Unsigned)?;
+        let signature = single(headers, SIGNATURE, Fault::Form)?.ok_or(Fault::Unsigned)?;
+        let received = Received::parse(input, signature)?;
+        let audience = single(headers, AUDIENCE, Fault::Audience)?.ok_or(Fault::Audience)?;
+        if audience != self.authority.identifier().to_string() {
+            return Err(Fault::Audience.into());
+        }
+        let now = self.authority.now();
+        self.check_times(&received.parameters, now)?;
+        let content_digest = single(headers, CONTENT_DIGEST, Fault::Digest)?.ok_or(Fault::Digest)?;
+        signature::check_digest(content_digest, body)?;
+        let target_uri = self.target_uri(parts)?;
+        let method = parts.method.as_str();
+        let base = received.base(&Covered { method, target_uri: &target_uri, content_digest, audience });
+        let identity = self.sender(headers, &received, &base, now)?;
+        let Parameters { key, nonce, expires, .. } = received.parameters;
+        match lock(&self.replays).remember(key.identifier, nonce, expires, now) {
+            Seen::Never => Ok(identity),
+            Seen::Before => Err(Fault::Replayed.into()),
+            Seen::Unknown => {
+                Err(Problem::RateLimited { retry_after: Duration::from_secs(signature::MAX_LIFE) }.into())
+            }
+        }
+    }
+
+    fn check_times(&self, parameters: &Parameters, now: Timestamp) -> std::result::Result<(), Fault> {
+        let Parameters { created, expires, .. } = *parameters;
+        if expires <= created || expires.since(created) > signature::MAX_LIFE {
+            return Err(Fault::Lifetime);
+        }
+        if created.since(now) > SKEW_SECONDS {
+            return Err(Fault::Future);
+        }
+        if expires < now {
+            return Err(Fault::Expired);
+        }
+        // A server before this one may have seen what was created by the second in which this one started.
+        if created <= self.started { Err(Fault::BeforeStart) } else { Ok(()) }
+    }
+
+    /// RFC 9421 §2.2.2: what the client asked for, not what a proxy made of it.
+    fn target_uri(&self, parts: &Parts) -> std::result::Result<String, Refused> {
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        if let Some(base) = &self.public_url {
+            return Ok(format!("{base}{path}"));
+        }
+        let host = single(&parts.headers, header::HOST.as_str(), Fault::Form)?
+            .ok_or_else(|| Problem::malformed("the request names no host"))?;
+        let host = host.to_ascii_lowercase();
+        Ok(format!("http://{}{path}", host.strip_suffix(":80").unwrap_or(&host)))
+    }
+
+    /// Whose signature it is. Tries the request keys that are remembered, then the one that the request shows.
+    fn sender(
+        &self,
+        headers: &HeaderMap,
+        received: &Received,
+        base: &[u8],
+        now: Timestamp,
+    ) -> std::result::Result<Identity, Refused> {
+        let id = received.parameters.key;
+        let signature = received.signature();
+        if let Some(known) = self.authority.known(&id.identifier)?
+            && known.latest().hash() != id.change
+            && known.changes().any(|change| change.hash() == id.change)
+        {
+            return Err(Problem::Unauthenticated { needs: Needs::NewerHistory }.into());
+        }
+        let remembered = lock(&self.senders).find(&id);
+        let good_keys =
+            || remembered.iter().flat_map(|sender| &sender.keys).filter(|key| key.expires_at() >= now);
+        if good_keys().any(|key| key.key().verify(base, &signature).is_ok())
+            && let Some(sender) = &remembered
+        {
+            return Ok(sender.identity.clone());
+        }
+        let Some(shown) = single(headers, sender::IDENTITY, Fault::Identity)? else {
+            return Err(match remembered {
+                // Either another key of the same identity, or a signature that does not hold.
+                Some(_) if good_keys().next().is_some() => Fault::RequestKey.into(),
+                Some(_) => Problem::Unauthenticated { needs: Needs::RequestKey }.into(),
+                None => Problem::Unauthenticated { needs: Needs::History }.into(),
+            });
+        };
+        let (identity, attestation) = sender::read(shown)?;
+        if identity.identifier() != id.identifier || identity.latest().hash() != id.change {
+            return Err(Fault::OtherIdentity.into());
+        }
+        let key = attestation
+            .verify(&identity, now)
+            .map_err(|_| Problem::Unauthenticated { needs: Needs::RequestKey })?;
+        let _proof = key.key().verify(base, &signature).map_err(|_| Fault::Signature)?;
+        lock(&self.senders).remember(id, identity.clone(), key, now);
+        Ok(identity)
+    }
+}
+
+/// The one value of a header: two could be read differently by whoever stands in between.
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &str,
+    fault: Fault,
+) -> std::result::Result<Option<&'a str>, Fault> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(|value| Some(value.trim())).map_err(|_| fault),
+        (Some(_), Some(_)) => Err(fault),
+    }
+}
+
+fn refuse_until(wait: Option<Duration>) -> std::result::Result<(), Problem> {
+    match wait {
+        Some(retry_after) => Err(Problem::RateLimited { retry_after }),
+        None => Ok(()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn check_public_url(url: &str) -> Result<()> {
+    let parsed = url.parse::<http::Uri>().ok();
+    let good = parsed
+        .is_some_and(|uri| uri.scheme().is_some() && uri.authority().is_some() && uri.query().is_none());
+    if good && !url.ends_with('/') {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Invalid, format!("`{}` is not the URL of a server", url.escape_debug()))
+        .with_hint("give scheme and host, without a slash at the end: `https://authority.example`"))
+}

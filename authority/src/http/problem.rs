@@ -1,0 +1,211 @@
+//! The only place that knows which problem is which HTTP status, and how a problem is written down
+//! (`application/problem+json`, RFC 9457).
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+use super::fault::Fault;
+use crate::problem::{Needs, Problem};
+
+/// Why a request is not answered with what it asked for: a problem of the authority, or one that only exists over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// What the authority says.
+    Problem(Problem),
+    /// The request does not prove who sent it, for this reason.
+    Fault(Fault),
+    /// A field of the body, of the query or of the path cannot be read. The field is named.
+    Field(String, String),
+    /// The body as a whole cannot be read.
+    Body(String),
+    /// The body is larger than the limit.
+    TooLarge,
+    /// The body did not come in time.
+    TooSlow,
+    /// There is nothing at this path.
+    NoSuchPath,
+    /// There is something at this path, and it does not take this method.
+    NoSuchMethod,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// How a problem is written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProblemBody {
+    /// The kind, from a closed list that never changes: what programs decide by.
+    pub(crate) kind: String,
+    /// The HTTP status once more.
+    pub(crate) status: u16,
+    /// What happened and what to do about it, for people.
+    pub(crate) detail: String,
+    /// What an unauthenticated sender has to show.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) needs: Option<String>,
+    /// Which rule of signed requests was broken.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) reason: Option<String>,
+    /// Which field cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) field: Option<String>,
+}
+
+impl Refused {
+    /// The table.
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Problem(problem) => match problem {
+                Problem::Malformed(_) => StatusCode::BAD_REQUEST,
+                Problem::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
+                Problem::Forbidden(_) => StatusCode::FORBIDDEN,
+                Problem::NotFound(_) => StatusCode::NOT_FOUND,
+                Problem::Conflict(_) => StatusCode::CONFLICT,
+                Problem::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+                Problem::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                Problem::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            Self::Fault(_) => StatusCode::UNAUTHORIZED,
+            Self::Field(..) | Self::Body(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::NoSuchPath => StatusCode::NOT_FOUND,
+            Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Problem(problem) => problem.code(),
+            Self::Fault(_) => "unauthenticated",
+            Self::Field(..) | Self::Body(_) | Self::TooLarge | Self::TooSlow | Self::NoSuchMethod => {
+                "malformed"
+            }
+            Self::NoSuchPath => "not-found",
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Problem(problem) => problem.to_string(),
+            Self::Fault(fault) => fault.to_string(),
+            Self::Field(name, words) => format!("`{name}`: {words}"),
+            Self::Body(words) => format!("the body: {words}"),
+            Self::TooLarge => format!("the body is larger than {} bytes", super::routes::MAX_BODY),
+            Self::TooSlow => "the body did not come in time".to_owned(),
+            Self::NoSuchPath => "there is nothing at this path".to_owned(),
+            Self::NoSuchMethod => "this path does not take this method".to_owned(),
+        }
+    }
+
+    fn needs(&self) -> Option<Needs> {
+        match self {
+            Self::Problem(Problem::Unauthenticated { needs }) => Some(*needs),
+            Self::Fault(Fault::RequestKey) => Some(Needs::RequestKey),
+            Self::Fault(_) => Some(Needs::Signature),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn body(&self) -> ProblemBody {
+        ProblemBody {
+            kind: self.kind().to_owned(),
+            status: self.status().as_u16(),
+            detail: self.detail(),
+            needs: self.needs().map(|needs| needs.code().to_owned()),
+            reason: match self {
+                Self::Fault(fault) => Some(fault.code().to_owned()),
+                _ => None,
+            },
+            field: match self {
+                Self::Field(name, _) => Some(name.clone()),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self.body()).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Self::Problem(problem) = &self
+            && let Some(wait) = problem.retry_after()
+        {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        if matches!(self, Self::TooLarge | Self::TooSlow) {
+            // What is left of the body is not going to be read.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+    use std::time::Duration;
+
+    /// Every variant, by a match that does not compile when one is added.
+    fn every() -> Vec<Refused> {
+        let wait = Duration::from_millis(2500);
+        let needs = [Needs::Signature, Needs::History, Needs::NewerHistory, Needs::RequestKey];
+        let mut all = vec![Refused::Problem(Problem::Malformed("words".into()))];
+        all.extend(needs.map(|needs| Refused::Problem(Problem::Unauthenticated { needs })));
+        all.extend([
+            Refused::Problem(Problem::Forbidden("words".into())),
+            Refused::Problem(Problem::NotFound("words".into())),
+            Refused::Problem(Problem::Conflict("words".into())),
+            Refused::Problem(Problem::RateLimited { retry_after: wait }),
+            Refused::Problem(Problem::Unavailable { retry_after: wait }),
+            Refused::Problem(Problem::Internal),
+            Refused::Field("attributes".into(), "words".into()),
+            Refused::Body("words".into()),
+            Refused::TooLarge,
+            Refused::TooSlow,
+            Refused::NoSuchPath,
+            Refused::NoSuchMethod,
+        ]);
+        all.extend(Fault::ALL.iter().map(|fault| Refused::Fault(*fault)));
+        all
+    }
+
+    #[test]
+    fn the_table_is_the_committed_one() {
+        let mut table = String::new();
+        for refused in every() {
+            let body = serde_json::to_string(&refused.body()).unwrap();
+            let response = refused.into_response();
+            let header = |name| {
+                response.headers().get(name).map_or("-", |value: &HeaderValue| value.to_str().unwrap())
+            };
+            assert_eq!(header(header::CONTENT_TYPE), "application/problem+json");
+            writeln!(
+                table,
+                "{} retry-after={} connection={} {body}",
+                response.status().as_u16(),
+                header(header::RETRY_AFTER),
+                header(header::CONNECTION)
+            )
+            .unwrap();
+        }
+        crate::http::golden::check("http-problems.txt", &table);
+    }
+}

@@ -1,0 +1,168 @@
+//! Which path and method is which action: one table, from which the router is made. What each route does stands in
+//! [`handlers`](super::handlers).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on};
+use http::request::Parts;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::timeout;
+
+use super::attempts::Source;
+use super::authenticate::Authenticator;
+use super::handlers;
+use super::problem::Refused;
+use super::server::Options;
+use crate::authz::Action;
+use crate::problem::Problem;
+use crate::service::Authority;
+
+/// The most bytes of a request's body.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// One route.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// The method.
+    pub method: &'static str,
+    /// The path; a segment in braces stands for any.
+    pub path: &'static str,
+    /// What is asked of the authority, and with it what the sender has to be. Nothing is asked for the server's own
+    /// health.
+    pub action: Option<Action>,
+    pub(crate) call: Call,
+}
+
+/// What a route does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Health,
+    Ready,
+    Issuer,
+    Enrol,
+    Credential,
+    ListMembers,
+    ListMemberIds,
+    ShowMember,
+    AddMember,
+    DeleteMember,
+    DeleteMembers,
+    ListTickets,
+    MakeTicket,
+    RevokeTicket,
+}
+
+const fn route(method: &'static str, path: &'static str, action: Option<Action>, call: Call) -> Route {
+    Route { method, path, action, call }
+}
+
+/// Every route there is.
+pub const ROUTES: &[Route] = &[
+    route("GET", "/healthz", None, Call::Health),
+    route("GET", "/readyz", None, Call::Ready),
+    route("GET", "/v1/issuer", Some(Action::ReadIssuer), Call::Issuer),
+    route("POST", "/v1/enrol", Some(Action::Enrol), Call::Enrol),
+    route("POST", "/v1/credential", Some(Action::GetCredential), Call::Credential),
+    route("GET", "/v1/members", Some(Action::ListMembers), Call::ListMembers),
+    route("POST", "/v1/members", Some(Action::AddMember), Call::AddMember),
+    route("DELETE", "/v1/members", Some(Action::DeleteMembers), Call::DeleteMembers),
+    route("GET", "/v1/member-ids", Some(Action::ListMembers), Call::ListMemberIds),
+    route("GET", "/v1/members/{identifier}", Some(Action::ShowMember), Call::ShowMember),
+    route("DELETE", "/v1/members/{identifier}", Some(Action::DeleteMember), Call::DeleteMember),
+    route("GET", "/v1/tickets", Some(Action::ListTickets), Call::ListTickets),
+    route("POST", "/v1/tickets", Some(Action::MakeTicket), Call::MakeTicket),
+    route("DELETE", "/v1/tickets/{reference}", Some(Action::RevokeTicket), Call::RevokeTicket),
+];
+
+/// What every request needs.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) authority: Authority,
+    pub(crate) authenticator: Authenticator,
+    body_deadline: Duration,
+    handler_deadline: Duration,
+}
+
+/// A request whose body came.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) parts: Parts,
+    pub(crate) body: Vec<u8>,
+    /// The segment of the path that stands for any.
+    pub(crate) segment: Option<String>,
+    pub(crate) source: Source,
+}
+
+pub(crate) fn router(authority: Authority, authenticator: Authenticator, options: &Options) -> Router {
+    let shared = Arc::new(Shared {
+        authority,
+        authenticator,
+        body_deadline: options.body_deadline,
+        handler_deadline: options.handler_deadline,
+    });
+    let mut router = Router::new();
+    for route in ROUTES {
+        let handler = async move |State(shared): State<Arc<Shared>>, request: Request| {
+            answer(&shared, route, request).await
+        };
+        router = router.route(route.path, on(filter(route.method), handler));
+    }
+    router
+        .fallback(|| async { Refused::NoSuchPath })
+        .method_not_allowed_fallback(|| async { Refused::NoSuchMethod })
+        .with_state(shared)
+}
+
+fn filter(method: &str) -> MethodFilter {
+    match method {
+        "POST" => MethodFilter::POST,
+        "DELETE" => MethodFilter::DELETE,
+        _ => MethodFilter::GET,
+    }
+}
+
+async fn answer(shared: &Shared, route: &Route, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    // As it came: nothing that can stand here needs an encoding, so nothing is decoded.
+    let prefix = route.path.split('{').next().unwrap_or_default();
+    let segment = parts.uri.path().strip_prefix(prefix).map(str::to_owned);
+    let answered = async {
+        let source = parts.extensions.get().copied().ok_or(Problem::Internal)?;
+        let body = receive(&parts, body, shared.body_deadline).await?;
+        let arrived = Arrived { parts, body, segment, source };
+        let handled = handlers::handle(shared, route.call, arrived);
+        timeout(shared.handler_deadline, handled).await.map_err(|_| Problem::unavailable())?
+    };
+    let response = match answered.await {
+        Ok(response) => response,
+        Err(refused) => {
+            tracing::debug!(method = route.method, path = route.path, ?refused, "refused");
+            refused.into_response()
+        }
+    };
+    tracing::debug!(
+        method = route.method,
+        path = route.path,
+        status = response.status().as_u16(),
+        "answered"
+    );
+    response
+}
+
+async fn receive(parts: &Parts, body: Body, deadline: Duration) -> Result<Vec<u8>, Refused> {
+    let declared = parts.headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if declared.and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > MAX_BODY) {
+        return Err(Refused::TooLarge);
+    }
+    let received = timeout(deadline, Limited::new(body, MAX_BODY).collect());
+    match received.await.map_err(|_| Refused::TooSlow)? {
+        Ok(body) => Ok(body.to_bytes().into()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(Refused::TooLarge),
+        Err(_) => Err(Problem::malformed("the body is not of the form that its headers say").into()),
+    }
+}
