@@ -51,6 +51,7 @@ impl SoftHsm {
             .args([test, "--exact", "--nocapture"])
             .env("SOFTHSM2_CONF", hsm.conf())
             .env(DIRECTORY, &hsm.directory)
+            .env("P11_KIT_SERVER_ADDRESS", format!("unix:path={}", hsm.p11_kit_socket().display()))
             .status()
             .unwrap();
         assert!(status.success(), "`{test}` failed in its child process: {status}");
@@ -92,6 +93,12 @@ impl SoftHsm {
     #[must_use]
     pub fn conf(&self) -> PathBuf {
         self.directory.join("softhsm2.conf")
+    }
+
+    /// Where `p11-kit server` listens ([`crate::p11kit`]).
+    #[must_use]
+    pub fn p11_kit_socket(&self) -> PathBuf {
+        self.directory.join("p11.sock")
     }
 
     /// Makes a token and a file with its PIN, and returns the URI of a vault on it.

@@ -20,9 +20,9 @@ use crate::desk::{Bench, Desk, Offer, Station};
 use crate::errors::{AGAIN, Trouble};
 use crate::keeper::Keeper;
 use crate::make;
-use crate::module::Module;
+use crate::module::{Module, Pass};
 use crate::pool::{Effect, Pool, Settings};
-use crate::quirks::X25519Route;
+use crate::quirks::{self, X25519Route};
 use crate::reply::Reply;
 use crate::template::Naming;
 use crate::trust;
@@ -76,11 +76,15 @@ impl Backend for Pkcs11Backend {
     }
 }
 
+/// The pause before a token that was not found is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// What the first look at a token shows.
 struct Seen {
     token: Token,
     siblings: Vec<String>,
     needs_login: bool,
+    list_races: bool,
     mechanisms: Vec<MechanismType>,
     hardware: Vec<MechanismType>,
 }
@@ -108,7 +112,7 @@ fn open(address: &Address, settings: Settings, interact: &Arc<dyn Interact>) -> 
         let name = format!("token `{}`", seen.token.label);
         Pool::start(&name, settings, move || Desk::new(Arc::clone(&station)))?
     };
-    let offer = listed(&seen.mechanisms);
+    let offer = Offer { list_races: seen.list_races, ..listed(&seen.mechanisms) };
     let offer = survey(&pool, offer)?;
     let capabilities = capabilities(&offer, &seen, presence);
     // The vault holds the pool only, so that the last worker, and never a caller, closes the login.
@@ -145,10 +149,41 @@ fn within<T: Send + 'static>(
     })
 }
 
-/// Finds the token of the address, by label and, if given, serial number.
+/// Finds the token of the address. A token that came after `C_Initialize` may show only after another one (quirks:
+/// frozen slots, torn reads).
 fn look(module: &Arc<Module>, address: &Address, deadline: Instant) -> Result<Seen> {
     module.start(deadline)?;
     let pass = module.enter(deadline)?;
+    let generation = pass.generation();
+    match look_once(&pass, address) {
+        Err(error) if error.kind() == Kind::NotFound => {
+            drop(pass);
+            look_again(module, address, generation, deadline).ok_or(error)
+        }
+        other => other,
+    }
+}
+
+fn look_again(
+    module: &Arc<Module>,
+    address: &Address,
+    mut generation: u64,
+    deadline: Instant,
+) -> Option<Seen> {
+    for _ in 0..2 {
+        thread::sleep(LOOK_AGAIN);
+        module.reset(generation, deadline).ok()?;
+        let pass = module.enter(deadline).ok()?;
+        if let Ok(seen) = look_once(&pass, address) {
+            return Some(seen);
+        }
+        generation = pass.generation();
+    }
+    None
+}
+
+/// Finds the token by label and, if given, serial number.
+fn look_once(pass: &Pass, address: &Address) -> Result<Seen> {
     let told = |e| Trouble::from(e).into_error(&address.label, false);
     let mut labels = Vec::new();
     let mut same_label: Vec<(_, TokenInfo)> = Vec::new();
@@ -189,6 +224,7 @@ fn look(module: &Arc<Module>, address: &Address, deadline: Instant) -> Result<Se
             .filter(|serial| serial != info.serial_number())
             .collect(),
         needs_login: info.login_required(),
+        list_races: quirks::object_list_races(info),
         hardware: mechanisms.iter().copied().filter(by_hardware).collect(),
         mechanisms,
     })
@@ -217,6 +253,7 @@ fn listed(mechanisms: &[MechanismType]) -> Offer {
         ed25519: all(&[MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, MechanismType::EDDSA]),
         x25519: X25519Route::listed(mechanisms),
         aes_gcm: all(&[MechanismType::AES_KEY_GEN, MechanismType::AES_GCM]),
+        list_races: false,
     }
 }
 

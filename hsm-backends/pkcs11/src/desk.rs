@@ -1,6 +1,7 @@
 //! What a worker works with: a session of its own, and the rule of what happens when the token fails it. Any failure of
-//! the device costs the session. After that the connection is looked at, and an idempotent request is tried once more,
-//! never twice; one that may have changed the token is not repeated.
+//! the device costs the session; then the connection is looked at, and the request is tried once more, never twice. Only
+//! requests come here that may be repeated: reading and using a key changes nothing, and making and destroying one
+//! recognise what the first try did, by the id chosen before ([`crate::keys`]).
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,9 +14,9 @@ use cryptoki::session::Session;
 use vault::{Algorithm, Error, Kind, Result};
 
 use crate::address::Token;
-use crate::errors::{Remedy, Trouble};
+use crate::errors::{Remedy, Trouble, indeterminate};
 use crate::keeper::{Access, Keeper, is_logged_in, open_session};
-use crate::module::Pass;
+use crate::module::{Pass, Turn};
 use crate::objects::Kept;
 use crate::quirks::{self, X25519Route};
 
@@ -23,6 +24,8 @@ use crate::quirks::{self, X25519Route};
 const MAX_OBJECTS: usize = 10_000;
 /// A login this young is taken for fresh (quirks: a login can outlive its token).
 const FRESH: Duration = Duration::from_secs(5);
+/// What is not found through a login this young is not there (quirks: torn reads).
+const DOUBTLESS: Duration = Duration::from_secs(1);
 
 /// What all workers of a vault share.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(crate) struct Offer {
     pub(crate) ed25519: bool,
     pub(crate) x25519: Option<X25519Route>,
     pub(crate) aes_gcm: bool,
+    /// [`quirks::object_list_races`].
+    pub(crate) list_races: bool,
 }
 
 impl Offer {
@@ -138,27 +143,26 @@ impl Desk {
         deadline: Instant,
         mut work: impl FnMut(&mut Bench<'_>) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
-        let mut again = true;
+        let mut first: Option<(Trouble, bool)> = None;
         loop {
-            let (pass, access) = self.station.keeper.access(deadline)?;
+            let (pass, access) = match (self.station.keeper.access(deadline), &first) {
+                (Ok(access), _) => access,
+                (Err(error), Some((_, true))) => return Err(indeterminate(error)),
+                (Err(error), _) => return Err(error),
+            };
             let mut bench = Bench { desk: self, pass: &pass, access, sent: false, resolved: None };
             // The library computes with what the device returned: a panic there is the device's fault, and must not
             // take the worker with it.
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut bench)));
-            let (sent, resolved) = (bench.sent, bench.resolved.take());
+            let sent = bench.sent || first.as_ref().is_some_and(|(_, sent)| *sent);
+            let resolved = bench.resolved.take();
+            let outcome = outcome.unwrap_or_else(|_| {
+                bench.renew_session();
+                Err(bench.nonsense("something that cannot be handled"))
+            });
             let trouble = match outcome {
-                Ok(Ok(done)) => return Ok(done),
-                Ok(Err(trouble)) => trouble,
-                Err(_) => {
-                    self.discard(&pass);
-                    return Err(Error::new(
-                        Kind::Backend,
-                        format!(
-                            "token `{}` returned something that cannot be handled",
-                            self.station.token().label
-                        ),
-                    ));
-                }
+                Ok(done) => return Ok(done),
+                Err(trouble) => trouble,
             };
             if trouble.spoils_the_session() {
                 self.discard(&pass);
@@ -168,13 +172,17 @@ impl Desk {
             if let (Remedy::Resolve, Some(key)) = (remedy, resolved) {
                 lock(&self.station.handles).remove(&key);
             }
-            let safe = !sent || remedy == Remedy::Resolve;
             let cured = self.station.keeper.cure(remedy, access, deadline);
-            if remedy == Remedy::None || !safe || !again {
-                return Err(trouble.into_error(&self.station.token().label, sent));
+            let label = &self.station.token().label;
+            if remedy == Remedy::None || first.is_some() {
+                return Err(trouble.into_error(label, sent));
             }
-            cured?;
-            again = false;
+            match (cured, &trouble) {
+                (Ok(()), _) => first = Some((trouble, sent)),
+                (Err(_), Trouble::Doubtful(_)) => return Err(trouble.into_error(label, sent)),
+                (Err(error), _) if sent => return Err(indeterminate(error)),
+                (Err(error), _) => return Err(error),
+            }
         }
     }
 
@@ -239,17 +247,44 @@ impl Bench<'_> {
         self.desk.discard(self.pass);
     }
 
-    /// From here on the token may have changed, whatever it answers.
+    /// From here on the token may have changed, whatever it answers. The work recognises what it did before when it is
+    /// done once more.
     pub(crate) fn sending(&mut self) {
         self.sent = true;
+    }
+
+    /// An error for something that was not found. Where a token may be mistaken about that, it is doubtful until a
+    /// fresh connection says the same.
+    pub(crate) fn absent(&self, error: Error) -> Trouble {
+        let mistaken = self.station().offer.get().is_some_and(|offer| offer.list_races);
+        if mistaken && self.pass.is_ours() && self.access.since.elapsed() >= DOUBTLESS {
+            return Trouble::Doubtful(error);
+        }
+        error.into()
+    }
+
+    /// This thread's turn at the list of objects, on tokens that need turns ([`quirks::object_list_races`]).
+    pub(crate) fn turn(&self) -> Option<Turn> {
+        let needed = self.desk.station.offer.get().is_none_or(|offer| offer.list_races);
+        needed.then(|| self.pass.turn())
+    }
+
+    /// Removes an object.
+    pub(crate) fn destroy(&mut self, object: ObjectHandle) -> std::result::Result<(), Trouble> {
+        let turn = self.turn();
+        let outcome = self.session()?.destroy_object(object);
+        drop(turn);
+        Ok(outcome?)
     }
 
     /// The objects that a template matches.
     pub(crate) fn find(&mut self, template: &[Attribute]) -> std::result::Result<Vec<ObjectHandle>, Trouble> {
         let mut found = Vec::new();
+        let turn = self.turn();
         for object in self.session()?.iter_objects(template)?.take(MAX_OBJECTS + 1) {
             found.push(object?);
         }
+        drop(turn);
         if found.len() > MAX_OBJECTS {
             return Err(self.nonsense(&format!("more than {MAX_OBJECTS} objects")));
         }

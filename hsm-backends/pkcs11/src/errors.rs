@@ -159,6 +159,8 @@ pub(crate) enum Trouble {
     Away(Remedy),
     /// Decided: goes to the caller as it is.
     Decided(Error),
+    /// Decided, unless a look through a fresh connection says otherwise.
+    Doubtful(Error),
 }
 
 impl From<LibraryError> for Trouble {
@@ -182,13 +184,14 @@ impl Trouble {
         match self {
             Self::Answer(answer, _) => row(*answer).2,
             Self::Away(remedy) => *remedy,
+            Self::Doubtful(_) => Remedy::Renew,
             Self::Nonsense(_) | Self::Decided(_) => Remedy::None,
         }
     }
 
     /// Whether the session may be left in the middle of something.
     pub(crate) fn spoils_the_session(&self) -> bool {
-        !matches!(self, Self::Decided(_))
+        !matches!(self, Self::Decided(_) | Self::Doubtful(_))
     }
 
     /// Whether this is the answer to a check of what somebody sent, by a token that has a word for it.
@@ -198,22 +201,24 @@ impl Trouble {
 
     /// What the caller is told. `sent` says that a request that changes the token was under way.
     pub(crate) fn into_error(self, token: &str, sent: bool) -> Error {
-        let indeterminate = sent && matches!(self.remedy(), Remedy::Device | Remedy::Reopen | Remedy::Login);
+        let lost = sent && matches!(self.remedy(), Remedy::Device | Remedy::Reopen | Remedy::Login);
         let error = match self {
-            Self::Decided(error) => return error,
+            Self::Decided(error) | Self::Doubtful(error) => return error,
             Self::Away(_) => away(token),
             Self::Nonsense(error) => {
                 Error::new(Kind::Backend, format!("token `{token}` returned nonsense: {error}"))
             }
             Self::Answer(answer, function) => answered(token, answer, function),
         };
-        if indeterminate {
-            return error
-                .with_retry(Retry::Indeterminate)
-                .with_hint("it may have happened: list the keys of the vault before you try again");
-        }
-        error
+        if lost { indeterminate(error) } else { error }
     }
+}
+
+/// The same failure, of a request that changes the token and may have happened.
+pub(crate) fn indeterminate(error: Error) -> Error {
+    error
+        .with_retry(Retry::Indeterminate)
+        .with_hint("it may have happened: list the keys of the vault before you try again")
 }
 
 fn answered(token: &str, answer: RvError, function: Function) -> Error {

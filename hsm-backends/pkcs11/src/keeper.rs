@@ -4,7 +4,9 @@
 //! A PIN is never tried twice for one reason: an outage ends with at most one `C_Login`, a wrong PIN ends all further
 //! ones until the vault is opened anew, and a PIN is not spent on a token that says it has one try left.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cryptoki::error::{Error as LibraryError, RvError};
@@ -21,6 +23,8 @@ use crate::module::{Module, Pass};
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The same for a token that was re-initialised: its keys do not come back, unless the old token does.
 const LOOK_AGAIN_REPLACED: Duration = Duration::from_secs(10);
+/// How long another process takes to write what SoftHSM reads, with much to spare.
+const TORN: Duration = Duration::from_millis(50);
 /// After a login that failed for another reason than the PIN, the token has to go away and come back, or this long
 /// to pass, before the PIN is given again.
 const LOGIN_AGAIN: Duration = Duration::from_secs(30);
@@ -195,6 +199,12 @@ impl Keeper {
             Remedy::Device => Reason::Suspicion,
             Remedy::Renew => Reason::Distrust,
         };
+        if reason == Reason::Distrust && !self.module.may_reset() {
+            return Err(Error::new(
+                Kind::Unavailable,
+                format!("token `{}` cannot be looked at afresh", self.token.label),
+            ));
+        }
         let mut state = self.lock();
         let old = match std::mem::replace(&mut state.phase, Phase::Busy) {
             Phase::Up(login) if login.access.epoch == access.epoch => login,
@@ -216,7 +226,9 @@ impl Keeper {
         login_at: Option<Instant>,
         deadline: Instant,
     ) -> Result<()> {
-        let outcome = self.connect(reason, old, login_at, deadline);
+        // A panic here would leave everybody waiting for this thread.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.connect(reason, old, login_at, deadline)));
+        let outcome = outcome.unwrap_or_else(|_| Err(Failure::Absent(away(&self.token.label))));
         let now = Instant::now();
         let down =
             |error: Error, wait, login_at| Phase::Down { fault: error.into(), look_at: now + wait, login_at };
@@ -258,33 +270,49 @@ impl Keeper {
             // It stands still after a reset that failed.
             Err(_) => self.reset(self.module.generation(), deadline)?,
         };
-        if let Some(old) = old.filter(|old| old.generation == pass.generation()) {
-            if matches!(reason, Reason::Suspicion | Reason::LostLogin)
-                && self.is_there(&pass, old.access.slot)
-            {
-                if is_logged_in(&old.anchor) {
-                    return Ok(old);
+        // What the module says is fresh when it was reset since the request that had trouble.
+        let fresh =
+            reason == Reason::Reset || old.as_ref().is_some_and(|old| old.generation != pass.generation());
+        if let Some(old) = old.filter(|_| !fresh) {
+            match reason {
+                Reason::Distrust => {
+                    let generation = pass.generation();
+                    drop(pass);
+                    // Where nothing could be reset, everything is as it was, doubts included.
+                    if self.module.reset(generation, deadline).is_err()
+                        && self.module.generation() == generation
+                    {
+                        return Ok(old);
+                    }
+                    pass = self.enter(deadline).map_err(Failure::Absent)?;
                 }
-                return self.log_in(&pass, old.access.slot, login_at);
+                _ if !self.is_there(&pass, old.access.slot) => drop(old.anchor.close()),
+                _ if is_logged_in(&old.anchor) => return Ok(old),
+                _ => {
+                    let _ = old.anchor.close();
+                    return self.log_in(&pass, old.access.slot, login_at);
+                }
             }
-            let _ = old.anchor.close();
         }
-        if reason == Reason::Distrust {
-            let generation = pass.generation();
-            drop(pass);
-            pass = self.reset(generation, deadline)?;
+        let mut tries = if reason == Reason::Return { 1_u32..2 } else { 1..3 };
+        loop {
+            let outcome = self.find(&pass).and_then(|slot| self.log_in(&pass, slot, login_at));
+            match (outcome, tries.next()) {
+                // A module may never see a token again that it lost sight of (quirks: sticky absence), and one that was
+                // there a moment ago may just be changed by another process (quirks: torn reads).
+                (Err(Failure::Absent(_)), Some(again)) => {
+                    sleep(TORN * again.saturating_sub(1));
+                    pass = self.reset_from(pass, deadline)?;
+                }
+                (outcome, _) => return outcome,
+            }
         }
-        let mut found = self.find(&pass);
-        if matches!(found, Err(Failure::Absent(_)))
-            && matches!(reason, Reason::Return | Reason::Suspicion | Reason::LostLogin)
-        {
-            // Some modules never see a token again that they lost sight of (quirks: sticky absence).
-            let generation = pass.generation();
-            drop(pass);
-            pass = self.reset(generation, deadline)?;
-            found = self.find(&pass);
-        }
-        self.log_in(&pass, found?, login_at)
+    }
+
+    fn reset_from(&self, pass: Pass, deadline: Instant) -> std::result::Result<Pass, Failure> {
+        let generation = pass.generation();
+        drop(pass);
+        self.reset(generation, deadline)
     }
 
     fn reset(&self, generation: u64, deadline: Instant) -> std::result::Result<Pass, Failure> {

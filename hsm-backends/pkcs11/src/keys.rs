@@ -15,13 +15,13 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use cryptoki::error::{Error as LibraryError, RvError};
+use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use vault::{Algorithm, Error, KeyInfo, KeyUri, Kind, PurposeKind, Result};
 
 use crate::address::{Token, Wanted};
 use crate::desk::Bench;
-use crate::errors::Trouble;
+use crate::errors::{Remedy, Trouble};
 use crate::make::{self, Made};
 use crate::objects::{self, Described};
 use crate::operations;
@@ -32,8 +32,9 @@ type Done<T> = std::result::Result<T, Trouble>;
 /// What the ids of our keys start with.
 const MARK: &[u8] = b"okms";
 const ID_LENGTH: usize = 16;
-/// How long a maker waits for the others to remove their keys of the same name.
-const RACE: Duration = Duration::from_secs(2);
+/// How long a maker waits for the others to remove their keys of the same name. Shorter than a reset of the module waits
+/// for requests under way.
+const RACE: Duration = Duration::from_secs(1);
 const RACE_LOOK: Duration = Duration::from_millis(50);
 /// The two looks at a rest are this far apart: a key that is being made has both halves by then.
 const REST_LOOK: Duration = Duration::from_millis(100);
@@ -74,7 +75,7 @@ impl KeyId {
 
     /// What finds the object of this class. An empty id or label is no search term.
     pub(crate) fn template(&self, class: ObjectClass) -> Vec<Attribute> {
-        let mut template = vec![Attribute::Class(class), Attribute::Token(true)];
+        let mut template = vec![Attribute::Class(class)];
         if !self.label.is_empty() {
             template.push(Attribute::Label(self.label.clone()));
         }
@@ -147,7 +148,7 @@ fn one(bench: &mut Bench<'_>, search: &KeyId) -> Done<Described> {
             }
             bench.confirm()?;
             remove_rests(bench, search)?;
-            return Err(not_found(search, bench.token()).into());
+            return Err(bench.absent(not_found(search, bench.token())));
         }
         several => {
             return Err(Error::new(
@@ -225,37 +226,62 @@ pub(crate) fn resolve(
     Ok(key.object)
 }
 
-/// Makes a key under a name that nothing else has.
-pub(crate) fn generate(
-    bench: &mut Bench<'_>,
+/// A key to be made. Knows the id before the key exists, so that a second try after a lost answer finds the key of the
+/// first and makes none.
+#[derive(Clone, Debug)]
+pub(crate) struct Making {
+    id: KeyId,
     algorithm: Algorithm,
-    name: &str,
-    deadline: Instant,
-) -> Done<Opened> {
-    bench.station().require(algorithm)?;
-    let label = name.as_bytes();
-    let Some(_claim) = bench.station().claim(label) else { return Err(taken(name).into()) };
-    bench.may_make_keys()?;
-    if !named(bench, label)?.is_empty() {
-        return Err(taken(name).into());
-    }
-    let mut id = MARK.to_vec();
-    id.resize(ID_LENGTH, 0);
-    if let Some(random) = id.get_mut(MARK.len()..) {
-        getrandom::fill(random).map_err(|e| {
+    sent: bool,
+}
+
+impl Making {
+    /// # Errors
+    /// [`Kind::Unavailable`] when the system gives no randomness.
+    pub(crate) fn new(algorithm: Algorithm, name: &str) -> Result<Self> {
+        let mut random = [0_u8; ID_LENGTH - MARK.len()];
+        getrandom::fill(&mut random).map_err(|e| {
             Error::new(Kind::Unavailable, "the system gave no randomness").with_source(e.to_string())
         })?;
+        let id = [MARK, &random].concat();
+        let id = KeyId { purpose: algorithm.purpose(), id, label: name.as_bytes().to_vec() };
+        Ok(Self { id, algorithm, sent: false })
     }
-    let id = KeyId { purpose: algorithm.purpose(), id, label: label.to_vec() };
-    remove_rests(bench, &id)?;
+}
+
+/// Makes a key under a name that nothing else has.
+pub(crate) fn generate(bench: &mut Bench<'_>, making: &mut Making, deadline: Instant) -> Done<Opened> {
+    let Making { id, algorithm, sent } = making;
+    bench.station().require(*algorithm)?;
+    let Some(_claim) = bench.station().claim(&id.label) else { return Err(taken(id).into()) };
+    bench.may_make_keys()?;
+    if *sent {
+        bench.sending();
+        if let Some(made) = remains(bench, id)? {
+            return settle(bench, id, *algorithm, made, deadline);
+        }
+    }
+    if !named(bench, &id.label)?.is_empty() {
+        return Err(taken(id).into());
+    }
+    remove_rests(bench, id)?;
     bench.sending();
-    let made = make::objects(bench, algorithm, &Naming { label, id: &id.id }, true, true)?;
-    let settled = settle(bench, &id, algorithm, made, deadline);
-    if settled.is_err() {
-        bench.renew_session();
-        made.destroy(bench);
+    *sent = true;
+    let naming = Naming { label: &id.label, id: &id.id };
+    let made = make::objects(bench, *algorithm, &naming, true, true)?;
+    settle(bench, id, *algorithm, made, deadline)
+}
+
+/// What there is of a key, when it has its secret half; otherwise nothing, and afterwards nothing at all.
+fn remains(bench: &mut Bench<'_>, id: &KeyId) -> Done<Option<Made>> {
+    let secret = bench.find(&id.template(template::class(id.purpose)))?;
+    let public = bench.find(&id.template(ObjectClass::PUBLIC_KEY))?;
+    bench.confirm()?;
+    if let Some(secret) = secret.first() {
+        return Ok(Some(Made { secret: *secret, public: public.first().copied() }));
     }
-    settled
+    destroy_all(bench, &public)?;
+    Ok(None)
 }
 
 fn settle(
@@ -265,8 +291,22 @@ fn settle(
     made: Made,
     deadline: Instant,
 ) -> Done<Opened> {
+    let checked = check_made(bench, id, algorithm, made, deadline);
+    if matches!(checked, Err(Trouble::Decided(_))) {
+        made.destroy(bench);
+    }
+    checked
+}
+
+fn check_made(
+    bench: &mut Bench<'_>,
+    id: &KeyId,
+    algorithm: Algorithm,
+    made: Made,
+    deadline: Instant,
+) -> Done<Opened> {
     if !wins(bench, id, made.secret, deadline)? {
-        return Err(taken(&id.shown()).into());
+        return Err(taken(id).into());
     }
     let key = Described { object: made.secret, id: id.clone(), algorithm };
     let opened = adopt(bench, &key, id.purpose)?;
@@ -284,9 +324,11 @@ fn wins(bench: &mut Bench<'_>, id: &KeyId, mine: ObjectHandle, deadline: Instant
             return Ok(true);
         }
         for object in others {
-            let other = bench.bytes(object, AttributeType::Id, ID_LENGTH * 4)?.unwrap_or_default();
-            if other < id.id {
-                return Ok(false);
+            match bench.bytes(object, AttributeType::Id, ID_LENGTH * 4) {
+                Ok(other) if other.as_deref().unwrap_or_default() < id.id.as_slice() => return Ok(false),
+                Ok(_) => {}
+                // It is being removed under our eyes, most likely: look again.
+                Err(_) => bench.renew_session(),
             }
         }
         if Instant::now() >= until {
@@ -296,8 +338,8 @@ fn wins(bench: &mut Bench<'_>, id: &KeyId, mine: ObjectHandle, deadline: Instant
     }
 }
 
-fn taken(name: &str) -> Error {
-    Error::new(Kind::AlreadyExists, format!("there already is a key `{name}` on the token"))
+fn taken(id: &KeyId) -> Error {
+    Error::new(Kind::AlreadyExists, format!("there already is a key `{}` on the token", id.shown()))
         .with_hint("open it, or choose another name")
 }
 
@@ -311,12 +353,9 @@ fn remove_rests(bench: &mut Bench<'_>, key: &KeyId) -> Done<()> {
         return Ok(());
     }
     sleep(REST_LOOK);
-    for rest in rests(bench, &key.label)? {
-        if first.contains(&rest) {
-            bench.session()?.destroy_object(rest)?;
-        }
-    }
-    Ok(())
+    let mut rests = rests(bench, &key.label)?;
+    rests.retain(|rest| first.contains(rest));
+    destroy_all(bench, &rests)
 }
 
 fn rests(bench: &mut Bench<'_>, label: &[u8]) -> Done<Vec<ObjectHandle>> {
@@ -334,22 +373,44 @@ fn rests(bench: &mut Bench<'_>, label: &[u8]) -> Done<Vec<ObjectHandle>> {
     Ok(rests)
 }
 
-/// Destroys a key, the private half first: what a crash leaves then is public.
-pub(crate) fn destroy(bench: &mut Bench<'_>, id: &KeyId, text: &str) -> Done<()> {
+/// Destroys a key, the private half first: what a crash leaves then is public. `sent` remembers that a first try may have
+/// done it.
+pub(crate) fn destroy(bench: &mut Bench<'_>, id: &KeyId, text: &str, sent: &mut bool) -> Done<()> {
     bench.forget(text);
-    let key = one(bench, id)?;
+    let key = match one(bench, id) {
+        Err(Trouble::Decided(error) | Trouble::Doubtful(error))
+            if *sent && error.kind() == Kind::NotFound =>
+        {
+            return Ok(());
+        }
+        other => other?,
+    };
     let public = match id.purpose {
         PurposeKind::Sealing => Vec::new(),
         _ if key.id.id.is_empty() => Vec::new(),
         _ => bench.find(&key.id.template(ObjectClass::PUBLIC_KEY))?,
     };
     bench.sending();
-    bench.session()?.destroy_object(key.object)?;
-    for object in public {
-        match bench.session()?.destroy_object(object) {
+    match bench.destroy(key.object) {
+        // Somebody else was faster, so it was not us.
+        Err(Trouble::Answer(RvError::ObjectHandleInvalid, function)) => {
+            return Err(Trouble::Answer(RvError::ObjectHandleInvalid, function));
+        }
+        other => {
+            *sent = true;
+            other?;
+        }
+    }
+    destroy_all(bench, &public)
+}
+
+/// Removes objects, and does not mind those that are gone already.
+fn destroy_all(bench: &mut Bench<'_>, objects: &[ObjectHandle]) -> Done<()> {
+    for object in objects {
+        match bench.destroy(*object) {
             Ok(()) => {}
-            Err(answer) if is_gone(&answer) => bench.renew_session(),
-            Err(answer) => return Err(answer.into()),
+            Err(Trouble::Answer(RvError::ObjectHandleInvalid, _)) => bench.renew_session(),
+            Err(trouble) => return Err(trouble),
         }
     }
     Ok(())
@@ -381,22 +442,11 @@ pub(crate) fn discard(bench: &mut Bench<'_>, purpose: PurposeKind, name: &str) -
     }
     bench.confirm()?;
     bench.sending();
-    for object in doomed {
-        match bench.session()?.destroy_object(object) {
-            Ok(()) => {}
-            Err(answer) if is_gone(&answer) => bench.renew_session(),
-            Err(answer) => return Err(answer.into()),
-        }
-    }
-    Ok(())
+    destroy_all(bench, &doomed)
 }
 
 fn is_ours(id: &[u8]) -> bool {
     id.len() == ID_LENGTH && id.starts_with(MARK)
-}
-
-fn is_gone(answer: &LibraryError) -> bool {
-    matches!(answer, LibraryError::Pkcs11(RvError::ObjectHandleInvalid, _))
 }
 
 /// Every key that this software can use, sorted by name.
@@ -444,9 +494,10 @@ fn usable(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Option<(Described
     })();
     match read {
         Err(Trouble::Decided(_)) => Ok(None),
-        // Destroyed by somebody else since it was found.
-        Err(Trouble::Answer(RvError::ObjectHandleInvalid, _)) => {
+        // Destroyed by somebody else since it was found, if the token itself is well.
+        Err(trouble) if matches!(trouble.remedy(), Remedy::Resolve | Remedy::Device) => {
             bench.renew_session();
+            bench.confirm()?;
             Ok(None)
         }
         other => other,

@@ -22,7 +22,7 @@ impl Made {
     /// Removes both halves, as far as the token lets us.
     pub(crate) fn destroy(self, bench: &mut Bench<'_>) {
         for object in [Some(self.secret), self.public].into_iter().flatten() {
-            if bench.session().is_ok_and(|session| session.destroy_object(object).is_err()) {
+            if bench.destroy(object).is_err() {
                 bench.renew_session();
             }
         }
@@ -79,6 +79,7 @@ fn once(
     if public_half.is_none() && (algorithm != Algorithm::Aes256Gcm || spelling > 0) {
         return None;
     }
+    let turn = bench.turn();
     let session = match bench.session() {
         Ok(session) => session,
         Err(trouble) => return Some(Err(trouble)),
@@ -89,6 +90,7 @@ fn once(
             .map(|(public, secret)| Made { secret, public: Some(public) }),
         None => session.generate_key(by, &secret_half).map(|secret| Made { secret, public: None }),
     };
+    drop(turn);
     Some(made.map_err(Trouble::from))
 }
 

@@ -4,7 +4,7 @@
 //! use therefore holds a [`Pass`], and a [reset](Module::reset) waits until no pass is out. What a pass says is the
 //! *generation*: sessions and object handles of an earlier one mean nothing, or worse, something else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,15 +16,18 @@ use vault::{Error, Kind, Result};
 
 use crate::errors::{AGAIN, Trouble};
 
-/// The least time between two resets: each makes every vault of the module log in again.
-const RESET_GAP: Duration = Duration::from_secs(1);
+/// The most resets within a while: each makes every vault of the module log in again.
+const RESETS: usize = 8;
+const RESETS_WITHIN: Duration = Duration::from_secs(4);
 /// How long a reset waits for calls under way. One that hangs keeps the module from being reset.
-const RESET_PATIENCE: Duration = Duration::from_secs(1);
+const RESET_PATIENCE: Duration = Duration::from_secs(3);
 
 static MODULES: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
 
 pub(crate) struct Module {
     path: PathBuf,
+    /// Taken in turns where a module needs that.
+    turns: Arc<Turns>,
     context: OnceLock<Pkcs11>,
     gate: Mutex<Gate>,
     changed: Condvar,
@@ -35,9 +38,19 @@ struct Gate {
     /// Passes that are out.
     inside: usize,
     generation: u64,
-    last_reset: Option<Instant>,
+    /// When it was reset lately.
+    resets: VecDeque<Instant>,
     /// Whether this backend initialised the module. When other code of the process did, it is not ours to reset.
     ours: bool,
+}
+
+impl Gate {
+    fn may_reset(&mut self) -> bool {
+        while self.resets.front().is_some_and(|reset| reset.elapsed() > RESETS_WITHIN) {
+            self.resets.pop_front();
+        }
+        self.resets.len() < RESETS
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +69,11 @@ impl Module {
     pub(crate) fn at(path: &Path) -> Arc<Self> {
         let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
         let module = modules.entry(path.to_owned()).or_insert_with(|| {
-            let gate = Gate { phase: Phase::New, inside: 0, generation: 0, last_reset: None, ours: false };
+            let gate =
+                Gate { phase: Phase::New, inside: 0, generation: 0, resets: VecDeque::new(), ours: false };
             Arc::new(Self {
                 path: path.to_owned(),
+                turns: Arc::default(),
                 context: OnceLock::new(),
                 gate: Mutex::new(gate),
                 changed: Condvar::new(),
@@ -154,8 +169,8 @@ impl Module {
         if !gate.ours {
             return refuse("other code of this process initialised it");
         }
-        if gate.last_reset.is_some_and(|last| last.elapsed() < RESET_GAP) {
-            return refuse("it was reset a moment ago");
+        if !gate.may_reset() {
+            return refuse("it was reset too often in the last seconds");
         }
         let was = std::mem::replace(&mut gate.phase, Phase::Busy);
         let patience = deadline.min(Instant::now() + RESET_PATIENCE);
@@ -169,7 +184,7 @@ impl Module {
             }
             gate = self.changed.wait_timeout(gate, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        gate.last_reset = Some(Instant::now());
+        gate.resets.push_back(Instant::now());
         drop(gate);
         let done = match self.context.get() {
             None => Err(self.standstill()),
@@ -181,6 +196,12 @@ impl Module {
         drop(gate);
         self.changed.notify_all();
         done
+    }
+
+    /// Whether a reset would be tried.
+    pub(crate) fn may_reset(&self) -> bool {
+        let mut gate = self.lock();
+        gate.ours && gate.may_reset()
     }
 
     /// The generation, whether or not the module runs.
@@ -236,6 +257,22 @@ fn again(context: &Pkcs11, stopped: bool) -> std::result::Result<(), LibraryErro
     initialise(context).map(drop)
 }
 
+#[derive(Default)]
+struct Turns {
+    taken: Mutex<bool>,
+    free: Condvar,
+}
+
+/// One thread's turn at something that the module cannot do twice at a time.
+pub(crate) struct Turn(Arc<Turns>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.free.notify_one();
+    }
+}
+
 /// Permission to be inside the module.
 pub(crate) struct Pass {
     module: Arc<Module>,
@@ -250,6 +287,18 @@ impl Pass {
 
     pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Waits for a turn.
+    pub(crate) fn turn(&self) -> Turn {
+        let turns = Arc::clone(&self.module.turns);
+        let mut taken = turns.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while *taken {
+            taken = turns.free.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken = true;
+        drop(taken);
+        Turn(turns)
     }
 
     /// Whether this backend initialised the module, and so may reset it.

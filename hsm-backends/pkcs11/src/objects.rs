@@ -54,11 +54,12 @@ pub(crate) fn describe(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Opti
     Ok(Some(Described { object, id: KeyId { purpose: algorithm.purpose(), id, label }, algorithm }))
 }
 
-/// Refuses a key whose attributes are not those of its template, naming the first that differs.
+/// Refuses a key whose attributes are not those of its template, naming all that differ.
 pub(crate) fn check(bench: &mut Bench<'_>, key: &Described) -> Done<()> {
     let rules: Vec<Rule> = template::rules(key.algorithm).collect();
     let types: Vec<_> = rules.iter().map(|rule| rule.attribute).collect();
     let stated = bench.fixed(key.object, &types)?;
+    let mut differences = Vec::new();
     for rule in rules {
         let says = |value| template::flag(rule.attribute, value).is_some_and(|flag| stated.contains(&flag));
         let (right, wrong) = (says(rule.want), says(!rule.want));
@@ -68,10 +69,8 @@ pub(crate) fn check(bench: &mut Bench<'_>, key: &Described) -> Done<()> {
             Need::WhereKept => wrong && bench.kept(key.algorithm)?.keeps(rule.attribute),
         };
         if refused {
-            let is = if wrong { format!("is {}", word(!rule.want)) } else { "is not stated".to_owned() };
-            return Err(
-                differs(key, &format!("{} {is}, but has to be {}", rule.attribute, word(rule.want))).into()
-            );
+            let is = if wrong { word(!rule.want) } else { "not stated" };
+            differences.push(format!("{} is {is} and has to be {}", rule.attribute, word(rule.want)));
         }
     }
     let only = template::mechanism(key.algorithm);
@@ -79,21 +78,19 @@ pub(crate) fn check(bench: &mut Bench<'_>, key: &Described) -> Done<()> {
     if allowed.as_deref() != Some(&[only])
         && bench.kept(key.algorithm)?.keeps(AttributeType::AllowedMechanisms)
     {
-        return Err(
-            differs(key, &format!("CKA_ALLOWED_MECHANISMS has to hold {only} and nothing else")).into()
-        );
+        differences.push(format!("CKA_ALLOWED_MECHANISMS has to hold {only} and nothing else"));
     }
-    Ok(())
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let text = format!("the key `{}` is not used: {}", key.id.shown(), differences.join(", "));
+    Err(Error::new(Kind::Invalid, text)
+        .with_hint("keys made here have the attributes they need: make a new one, most cannot be changed")
+        .into())
 }
 
 fn word(value: bool) -> &'static str {
     if value { "true" } else { "false" }
-}
-
-fn differs(key: &Described, what: &str) -> Error {
-    Error::new(Kind::Invalid, format!("the key `{}` is not used: {what}", key.id.shown())).with_hint(
-        "keys made by this software have the attributes it asks for: make a new key, since most cannot be changed",
-    )
 }
 
 /// The mechanisms that a key is limited to. p11-kit cannot carry this attribute and answers `CKR_DEVICE_ERROR`, so any

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use vault::{Error, Kind, Result, Retry};
 
-use crate::errors::AGAIN;
+use crate::errors::{AGAIN, indeterminate};
 use crate::reply::{Answer, Reply, Request};
 
 /// How many workers there are and how long a request may take.
@@ -296,9 +296,7 @@ impl<D: 'static> Shared<D> {
         );
         match effect {
             Effect::Reads => error.with_retry(AGAIN),
-            Effect::Changes => error
-                .with_retry(Retry::Indeterminate)
-                .with_hint("it may have happened: list the keys of the vault before you try again"),
+            Effect::Changes => indeterminate(error),
         }
     }
 }

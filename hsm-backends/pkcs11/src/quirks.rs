@@ -17,6 +17,11 @@
 //! * **Sticky absence.** Once SoftHSM has missed a token's directory it answers `CKR_OBJECT_HANDLE_INVALID`, finds nothing,
 //!   and never sees the token again before `C_Initialize`; it never says `CKR_TOKEN_NOT_PRESENT`. Where looking for
 //!   the token fails, the module is reset ([`crate::keeper`]).
+//! * **Torn reads.** SoftHSM rewrites a token's own file at every login, and a process that reads it at that moment takes the
+//!   token, or a key that is just being made, for broken until the next `C_Initialize`. So a token that was there is
+//!   looked for more than once, and a key is missing only when a fresh look says so ([`object_list_races`]).
+//! * **Frozen slots.** SoftHSM lists the tokens that were there at `C_Initialize`. A token that is not found when a vault is
+//!   opened is looked for once more after a reset ([`crate::backend`]).
 //! * **A key that is no more** is `CKR_OBJECT_HANDLE_INVALID` on SoftHSM, also for a key deleted by another process, and
 //!   `CKR_GENERAL_ERROR` on kryoptic when the token was re-initialised: the first is looked up again, the second leads to
 //!   a look at the token, and then to the same.
@@ -115,6 +120,13 @@ pub(crate) fn may_be_a_failed_check(trouble: &Trouble) -> bool {
 /// by somebody who may not know the new PIN. So before a key is made on such a token, an object known from this
 /// login must still be there, or the login must be fresh.
 pub(crate) fn login_outlives_token(info: &TokenInfo) -> bool {
+    info.manufacturer_id() == "SoftHSM project"
+}
+
+/// SoftHSM's list of a token's objects is not safe against its own threads: a search that reads the directory while a
+/// key is being made takes the new file for one that was removed, and the making ends in `CKR_GENERAL_ERROR`. Searching,
+/// making and destroying take turns there. Using keys does not touch the list.
+pub(crate) fn object_list_races(info: &TokenInfo) -> bool {
     info.manufacturer_id() == "SoftHSM project"
 }
 

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::address::{Token, Wanted};
 use crate::desk::{Bench, Desk};
 use crate::errors::Trouble;
-use crate::keys::{self, KeyId, Opened};
+use crate::keys::{self, KeyId, Making, Opened};
 use crate::operations::{self, ToSign};
 use crate::pool::{Effect, Pool};
 use crate::reply::Answer;
@@ -106,11 +106,11 @@ impl Vault for Pkcs11Vault {
 
 impl<P: OnToken> Custody<P> for Pkcs11Vault {
     fn generate<'a>(&'a self, spec: &'a KeySpec<P>) -> Pending<'a, KeyHandle<P>> {
-        let (name, algorithm) = (spec.name().as_str().to_owned(), spec.algorithm());
-        let answer = self.request(Effect::Changes, move |bench, deadline| {
-            keys::generate(bench, algorithm, &name, deadline)
-        });
-        Box::pin(async move { self.handle(answer.await?) })
+        Box::pin(async move {
+            let mut making = Making::new(spec.algorithm(), spec.name().as_str())?;
+            let work = move |bench: &mut Bench<'_>, deadline| keys::generate(bench, &mut making, deadline);
+            self.handle(self.request(Effect::Changes, work).await?)
+        })
     }
 
     fn open<'a>(&'a self, uri: &'a KeyUri) -> Pending<'a, KeyHandle<P>> {
@@ -125,7 +125,9 @@ impl<P: OnToken> Custody<P> for Pkcs11Vault {
     fn destroy(&self, key: KeyHandle<P>) -> Pending<'_, ()> {
         Box::pin(async move {
             let key = self.mine(&key)?;
-            self.request(Effect::Changes, move |bench, _| keys::destroy(bench, &key.id, &key.text)).await
+            let mut sent = false;
+            let work = move |bench: &mut Bench<'_>, _| keys::destroy(bench, &key.id, &key.text, &mut sent);
+            self.request(Effect::Changes, work).await
         })
     }
 
