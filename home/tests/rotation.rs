@@ -183,6 +183,65 @@ fn a_journal_that_was_changed_is_refused_and_destroys_nothing() {
     fixture.check_keys(1);
 }
 
+/// Keeps what the journal said at a moment.
+struct Keeps(Moment, std::path::PathBuf);
+
+impl Witness for Keeps {
+    fn take_over<'a>(
+        &'a self,
+        _: &'a IdentityRecord,
+        _: Option<(Signer, PurposeKeyAttestation)>,
+    ) -> Pending<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn reached(&self, moment: Moment) {
+        if moment == self.0 {
+            std::fs::copy(&self.1, self.1.with_extension("kept")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_old_journal_that_was_put_back_destroys_nothing() {
+    for moment in [Moment::Begun, Moment::Prepared, Moment::Signed, Moment::Committed, Moment::Served] {
+        let fixture = Fixture::new();
+        let writer = fixture.home.write().unwrap();
+        let vaults = fixture.vaults();
+        let path = fixture.home.path().join("rotations/alice.json");
+        let keeps = Keeps(moment, path.clone());
+        block_on(rotation::rotate(&writer, &vaults, &Plan::within("alice"), &keeps, &fixture.clock)).unwrap();
+        // What it says is true of the last rotation, and then of one before that.
+        for rotated_again in [false, true] {
+            if rotated_again {
+                block_on(rotation::rotate(
+                    &writer,
+                    &vaults,
+                    &Plan::within("alice"),
+                    &NoServer,
+                    &fixture.clock,
+                ))
+                .unwrap();
+            }
+            let after = fixture.alice();
+            std::fs::copy(path.with_extension("kept"), &path).unwrap();
+            let recovered =
+                block_on(rotation::recover(&writer, &vaults, &NoServer, &fixture.clock, None)).unwrap();
+            // From `signed` on it says how the last rotation ended, so there is nothing to do.
+            let harmless = moment >= Moment::Signed && !rotated_again;
+            match &recovered[0].result {
+                Ok(_) => assert!(harmless, "{moment:?}"),
+                Err(e) => {
+                    assert!(!harmless && (rotated_again || e.kind() == Kind::Corrupt), "{moment:?}: {e}")
+                }
+            }
+            assert_eq!(fixture.alice(), after);
+            fixture.check_keys(0);
+            std::fs::remove_file(&path).unwrap_or_default();
+        }
+    }
+}
+
 #[test]
 fn a_clock_that_was_set_back_does_not_break_the_chain() {
     let fixture = Fixture::new();

@@ -347,8 +347,29 @@ impl Run<'_> {
         }
     }
 
+    /// No identity uses the key that is about to be discarded. The journal alone does not show that: an old one that was
+    /// put back, by somebody or with a backup, is authentic, and the key that it calls unfinished may be in use.
+    fn still_before(&self, entry: &Entry) -> Result<()> {
+        let unchanged = self.home().identity(&self.name)?.key() == entry.before.key();
+        let dependants = match &entry.new_key {
+            Some(key) if entry.new_name.is_some() => {
+                self.home().dependants(&key.vault()?, key.public()?.as_bytes())?
+            }
+            _ => Vec::new(),
+        };
+        if unchanged && dependants.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Corrupt,
+            format!("the rotation journal of `{}` is older than the identity: it is not taken back", self.name),
+        )
+        .with_hint("compare the identity's record with the journal in the home, then remove the journal; nothing was destroyed"))
+    }
+
     /// Takes a rotation back: nothing that it made is left.
     async fn back(&self, entry: &Entry) -> Result<()> {
+        self.still_before(entry)?;
         if let Some(new_name) = &entry.new_name {
             let vault = self.vaults.open(&stored_name(&entry.new_vault)?).await?;
             if let Some(facet) = Arc::clone(&vault).signing() {

@@ -12,7 +12,8 @@
 //! | `served` | whoever uses the identity signed a probe with the new key | goes forward |
 //! | `retired` | the old key is destroyed (or kept), the journal is gone | done |
 //!
-//! The old key is never destroyed on the journal's word alone: the new key signs a probe first.
+//! No key is destroyed on the journal's word alone: before the old one goes, the new key signs a probe; before an unfinished
+//! new one goes, the identity's record has to name the old one still.
 
 mod engine;
 mod journal;
