@@ -10,10 +10,10 @@ SHELL := /bin/bash
 .PHONY: help setup demo test check bench interop
 
 # Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop and bench are workspaces of
-# their own, with their own heavy dependencies, so their artefacts live beside, not within.
+# their own, with heavy dependencies of their own, so each has a directory of its own in it.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
-INTEROP_TARGET := $(TARGET)-interop
-BENCH_TARGET := $(TARGET)-bench
+INTEROP_TARGET := $(TARGET)/interop
+BENCH_TARGET := $(TARGET)/bench
 export CARGO_TERM_COLOR ?= auto
 
 help:
