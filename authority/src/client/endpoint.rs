@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use identity::{Identifier, Identity, IssuerBundle, Relation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,6 +12,7 @@ use ureq::{Agent, Body};
 use super::error::{Error, Kind, Result, printable};
 use crate::http::problem::ProblemBody;
 use crate::http::shape::{HealthAnswer, IssuerAnswer, ReadyAnswer};
+use crate::http::signature::normal_url;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -38,7 +39,7 @@ impl Endpoint {
     /// # Errors
     /// [`Kind::Invalid`] for another URL.
     pub fn new(url: &str) -> Result<Self> {
-        let base = normal(url).ok_or_else(|| {
+        let base = normal_url(url).filter(|base| base.starts_with("http://")).ok_or_else(|| {
             Error::new(Kind::Invalid, format!("`{}` is not the URL of an authority", printable(url)))
                 .with_hint("use `http://HOST:PORT`; this version speaks no TLS")
         })?;
@@ -162,17 +163,6 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Endpoint").field(&self.base).finish()
     }
-}
-
-/// The one spelling of a URL that both sides sign for: lower case, without the port that goes without saying.
-fn normal(url: &str) -> Option<String> {
-    let uri: Uri = url.trim().parse().ok()?;
-    let authority = uri.authority()?.as_str().to_ascii_lowercase();
-    if uri.scheme_str()? != "http" || uri.query().is_some() || authority.contains('@') || url.contains('#') {
-        return None;
-    }
-    let host = authority.strip_suffix(":80").unwrap_or(&authority);
-    Some(format!("http://{host}{}", uri.path().trim_end_matches('/')))
 }
 
 pub(crate) fn unexpected(words: &'static str) -> Error {

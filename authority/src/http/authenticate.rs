@@ -40,13 +40,19 @@ impl Authenticator {
     /// # Errors
     /// [`Kind::Invalid`] for a public URL that is none.
     pub(crate) fn new(authority: Authority, options: &Options) -> Result<Self> {
-        if let Some(url) = &options.public_url {
-            check_public_url(url)?;
-        }
+        let public_url = match &options.public_url {
+            Some(url) => Some(signature::normal_url(url).ok_or_else(|| {
+                Error::new(Kind::Invalid, format!("`{}` is not the URL of a server", url.escape_debug()))
+                    .with_hint(
+                        "give scheme and host, and the path if there is one: `https://authority.example`",
+                    )
+            })?),
+            None => None,
+        };
         Ok(Self {
             started: authority.now(),
             authority,
-            public_url: options.public_url.clone(),
+            public_url,
             limit_loopback: options.limit_loopback,
             senders: Mutex::default(),
             replays: Mutex::default(),
@@ -242,15 +248,4 @@ fn refuse_until(wait: Option<Duration>) -> std::result::Result<(), Problem> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn check_public_url(url: &str) -> Result<()> {
-    let parsed = url.parse::<http::Uri>().ok();
-    let good = parsed
-        .is_some_and(|uri| uri.scheme().is_some() && uri.authority().is_some() && uri.query().is_none());
-    if good && !url.ends_with('/') {
-        return Ok(());
-    }
-    Err(Error::new(Kind::Invalid, format!("`{}` is not the URL of a server", url.escape_debug()))
-        .with_hint("give scheme and host, without a slash at the end: `https://authority.example`"))
 }

@@ -34,7 +34,6 @@ pub(super) async fn handle(shared: &Shared, call: Call, arrived: Arrived) -> Ans
         Call::Issuer => return issuer(shared),
         _ => {}
     }
-    shared.authenticator.admit(arrived.source)?;
     let caller = shared.authenticator.authenticate(&arrived.parts, &arrived.body, arrived.source).await?;
     signed(shared, call, &caller, &arrived).await
 }
@@ -162,9 +161,13 @@ fn nothing() -> Answered {
 }
 
 fn body<T: DeserializeOwned>(arrived: &Arrived) -> Result<T, Refused> {
+    // An array of the fields would be read as well.
+    if !arrived.body.trim_ascii_start().starts_with(b"{") {
+        return Err(Refused::Body("expected a JSON object".to_owned()));
+    }
     let mut json = serde_json::Deserializer::from_slice(&arrived.body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let (path, words) = (error.path().to_string(), error.inner().to_string());
+        let (path, words) = (error.path().to_string(), without_values(error.inner()));
         // A field that is not there has no path, and is named by the words alone.
         let missing = words.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         match missing {
@@ -173,8 +176,21 @@ fn body<T: DeserializeOwned>(arrived: &Arrived) -> Result<T, Refused> {
             None => Refused::Field(path, words),
         }
     })?;
-    json.end().map_err(|error| Refused::Body(error.to_string()))?;
+    json.end().map_err(|error| Refused::Body(without_values(&error)))?;
     Ok(value)
+}
+
+/// What is wrong, without what was sent in the wrong place: it may be a secret.
+fn without_values(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    if words.starts_with("invalid type: ") || words.starts_with("invalid value: ") {
+        let expected = words.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
+        return format!(
+            "expected {}",
+            expected.replace("u32", "a whole number").replace("u64", "a whole number")
+        );
+    }
+    words
 }
 
 fn empty(arrived: &Arrived) -> Result<(), Refused> {

@@ -18,7 +18,7 @@ use super::authenticate::Authenticator;
 use super::handlers;
 use super::problem::Refused;
 use super::server::Options;
-use crate::authz::Action;
+use crate::authz::{Action, Role};
 use crate::problem::Problem;
 use crate::service::Authority;
 
@@ -36,6 +36,14 @@ pub struct Route {
     /// health.
     pub action: Option<Action>,
     pub(crate) call: Call,
+}
+
+impl Route {
+    /// Whether its requests have to be signed.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.action.is_some_and(|action| action.role() != Role::Public)
+    }
 }
 
 /// What a route does.
@@ -133,6 +141,10 @@ async fn answer(shared: &Shared, route: &Route, request: Request) -> Response {
     let segment = parts.uri.path().strip_prefix(prefix).map(str::to_owned);
     let answered = async {
         let source = parts.extensions.get().copied().ok_or(Problem::Internal)?;
+        // Before the body is read: whoever is refused for guessing costs nothing more.
+        if route.is_signed() {
+            shared.authenticator.admit(source)?;
+        }
         let body = receive(&parts, body, shared.body_deadline).await?;
         let arrived = Arrived { parts, body, segment, source };
         let handled = handlers::handle(shared, route.call, arrived);
@@ -141,7 +153,15 @@ async fn answer(shared: &Shared, route: &Route, request: Request) -> Response {
     let response = match answered.await {
         Ok(response) => response,
         Err(refused) => {
-            tracing::debug!(method = route.method, path = route.path, ?refused, "refused");
+            // Not its words, which may repeat what was sent.
+            let body = refused.body();
+            tracing::debug!(
+                method = route.method,
+                path = route.path,
+                kind = body.kind,
+                reason = body.reason,
+                "refused"
+            );
             refused.into_response()
         }
     };

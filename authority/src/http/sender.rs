@@ -106,3 +106,107 @@ impl Senders {
         self.young.insert(id, sender);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use identity::Validity;
+    use vault::soft::SoftVault;
+    use vault::{KeyName, KeySpec, Signer, Vault};
+
+    const NOW: Timestamp = Timestamp(1_790_000_000);
+
+    struct Someone {
+        vault: Arc<dyn Vault>,
+        primary: Signer,
+        identity: Identity,
+    }
+
+    fn signer(vault: &Arc<dyn Vault>, name: &str) -> Signer {
+        let spec = KeySpec::ed25519(KeyName::new(name).unwrap());
+        let key = vault::block_on(vault.signing().unwrap().generate(&spec)).unwrap();
+        Signer::bind(Arc::clone(vault), key).unwrap()
+    }
+
+    impl Someone {
+        fn new() -> Self {
+            let vault: Arc<dyn Vault> = Arc::new(SoftVault::in_memory().unwrap());
+            let primary = signer(&vault, "primary");
+            let identity =
+                vault::block_on(Identity::create(&primary, Validity::of_primary_key(NOW))).unwrap();
+            Self { vault, primary, identity }
+        }
+
+        fn id(&self) -> KeyId {
+            KeyId { identifier: self.identity.identifier(), change: self.identity.latest().hash() }
+        }
+
+        fn attestation(&self, name: &str, seconds: u64) -> RequestKeyAttestation {
+            let (key, valid) = (signer(&self.vault, name), Validity::starting(NOW, seconds));
+            let attest = RequestKeyAttestation::attest(&self.identity, &self.primary, key.public(), valid);
+            vault::block_on(attest).unwrap()
+        }
+
+        fn key(&self, name: &str, seconds: u64) -> VerifiedRequestKey {
+            self.attestation(name, seconds).verify(&self.identity, NOW).unwrap()
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_read() {
+        let someone = Someone::new();
+        let attestation = someone.attestation("a", 60);
+        let header = show(&someone.identity, &attestation.encode().unwrap()).unwrap();
+        let (identity, read) = read(&header).unwrap();
+        assert_eq!(identity.as_bytes(), someone.identity.as_bytes());
+        assert!(read.verify(&identity, NOW).is_ok());
+        assert_eq!(show(&someone.identity, &[0; MAX_IDENTITY]), None, "too long to be shown");
+    }
+
+    #[test]
+    fn the_latest_keys_of_an_identity_are_remembered() {
+        let (someone, mut senders) = (Someone::new(), Senders::default());
+        let id = someone.id();
+        let mut remember = |name: &str, seconds, now| {
+            senders.remember(id, someone.identity.clone(), someone.key(name, seconds), now);
+            senders.find(&id).unwrap().keys.len()
+        };
+        assert_eq!(remember("short", 10, NOW), 1);
+        assert_eq!(remember("b", 60, NOW), 2);
+        assert_eq!(remember("c", 60, NOW.after(11)), 2, "the one that expired is dropped");
+        for name in ["d", "e", "f"] {
+            remember(name, 60, NOW);
+        }
+        let last = someone.key("g", 60);
+        senders.remember(id, someone.identity.clone(), last.clone(), NOW);
+        senders.remember(id, someone.identity.clone(), last.clone(), NOW);
+        let keys = &senders.find(&id).unwrap().keys;
+        assert_eq!(keys.len(), KEYS);
+        assert_eq!(keys[0].key(), last.key());
+        assert_ne!(keys[1].key(), last.key(), "shown twice, it is there once");
+    }
+
+    #[test]
+    fn those_that_are_heard_of_stay() {
+        let (someone, mut senders) = (Someone::new(), Senders::default());
+        let key = someone.key("a", 60);
+        let other = |n: u64| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&n.to_be_bytes());
+            KeyId {
+                identifier: identity::Identifier::from_bytes(bytes),
+                change: someone.identity.latest().hash(),
+            }
+        };
+        let (quiet, busy) = (other(u64::MAX), someone.id());
+        for id in [quiet, busy] {
+            senders.remember(id, someone.identity.clone(), key.clone(), NOW);
+        }
+        for n in 0..4 * SENDERS as u64 {
+            senders.remember(other(n), someone.identity.clone(), key.clone(), NOW);
+            assert!(senders.find(&busy).is_some());
+            assert!(senders.young.len() + senders.old.len() <= 2 * SENDERS);
+        }
+        assert!(senders.find(&quiet).is_none());
+    }
+}

@@ -33,7 +33,7 @@ pub struct Options {
     /// Take requests without TLS from other machines. They can be read on the way; they cannot be altered or replayed.
     pub insecure_http: bool,
     /// Under which URL clients know the server, when that is not the host that they name: behind a proxy that rewrites it.
-    /// Without a slash at the end. Requests are signed for it.
+    /// Requests are signed for it.
     pub public_url: Option<String>,
     /// How long the line and the headers of a request may take to come; also how long a connection may be idle.
     pub header_deadline: Duration,

@@ -118,20 +118,21 @@ impl<'a> Covered<'a> {
 
 impl Parameters {
     /// The value of `Signature-Input` without its label, as we write it. Every value is of an alphabet without quotes and
-    /// backslashes, so none needs escaping.
+    /// backslashes, so none needs escaping. Their order is free; this one is also understood by verifiers that write the
+    /// parameters in an order of their own (crate httpsig).
     ///
     /// # Errors
     /// [`Fault::Algorithm`] for a key that cannot sign requests.
     fn to_input(self) -> Result<String, Fault> {
         let covered: Vec<String> = COVERED.iter().map(|component| format!("\"{component}\"")).collect();
         Ok(format!(
-            "({});created={};expires={};nonce=\"{}\";keyid=\"{}\";alg=\"{}\";tag=\"{TAG}\"",
+            "({});created={};expires={};nonce=\"{}\";alg=\"{}\";keyid=\"{}\";tag=\"{TAG}\"",
             covered.join(" "),
             self.created,
             self.expires,
             self.nonce,
-            self.key,
             name_of(self.algorithm)?,
+            self.key,
         ))
     }
 }
@@ -274,6 +275,23 @@ fn algorithm_of(name: &str) -> Result<Algorithm, Fault> {
     ALGORITHMS.iter().find(|(_, known)| *known == name).map(|(known, _)| *known).ok_or(Fault::Algorithm)
 }
 
+/// The one spelling of a server's URL that both sides sign for: lower case, without the port that goes without saying and
+/// without a slash at the end. `None` for what is no such URL.
+pub(crate) fn normal_url(url: &str) -> Option<String> {
+    let uri: http::Uri = url.trim().parse().ok()?;
+    let (scheme, host) = (uri.scheme_str()?, uri.authority()?.as_str().to_ascii_lowercase());
+    let default_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return None,
+    };
+    if host.contains('@') || uri.query().is_some() || url.contains('#') {
+        return None;
+    }
+    let host = host.strip_suffix(default_port).unwrap_or(&host);
+    Some(format!("{scheme}://{host}{}", uri.path().trim_end_matches('/')))
+}
+
 /// The header `Content-Digest` of a body.
 pub(crate) fn digest_of(body: &[u8]) -> String {
     format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)))
@@ -386,7 +404,7 @@ mod tests {
             "\"@method\": GET\n\"@target-uri\": http://a/b?c\n\"content-digest\": sha-256=:AA==:\n\
              \"ockam-authority\": I00\n\"@signature-params\": (\"@method\" \"@target-uri\" \"content-digest\" \
              \"ockam-authority\");created=1790000000;expires=1790000060;nonce=\"BwcHBwcHBwcHBwcHBwcHBw==\";\
-             keyid=\"I{}:{}\";alg=\"ed25519\";tag=\"ockam-kms-v1\"",
+             alg=\"ed25519\";keyid=\"I{}:{}\";tag=\"ockam-kms-v1\"",
             "ab".repeat(32),
             "cd".repeat(32)
         );

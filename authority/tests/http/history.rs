@@ -155,9 +155,11 @@ async fn a_client_waits_for_the_second_of_a_start_to_pass() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_behind_a_proxy_is_told_its_url() {
     let world = World::new(memory).await;
-    let server =
-        serve(&world, Options { public_url: Some("https://a.example/kms".to_owned()), ..Options::default() })
-            .await;
+    let server = serve(
+        &world,
+        Options { public_url: Some("https://A.example:443/kms/".to_owned()), ..Options::default() },
+    )
+    .await;
     let site = Site { world, server };
     let enroller = &site.world.enroller;
     let key = RequestKey::of(&site.world, enroller).await;
@@ -166,7 +168,7 @@ async fn a_server_behind_a_proxy_is_told_its_url() {
     // Signed for the public URL, and sent to the path behind it.
     request.base = Some("https://a.example/kms".to_owned());
     assert_eq!(request.send(site.addr()).await.status, 200);
-    for bad in ["a.example", "https://", "https://a.example/", "/kms", "https://a.example?x"] {
+    for bad in ["a.example", "https://", "ftp://a.example", "/kms", "https://a.example?x"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = Options { public_url: Some(bad.to_owned()), ..Options::default() };
         let refused = Server::start(site.world.authority.clone(), listener, options).unwrap_err();
