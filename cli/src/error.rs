@@ -50,6 +50,16 @@ impl Error {
         self.hint.as_deref()
     }
 
+    /// The error of another process of this program, from the line that it wrote.
+    pub(crate) fn from_json(line: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(line).ok()?;
+        let error = value.get("error")?;
+        let text = |name: &str| error.get(name).and_then(Value::as_str);
+        let mut new = Self::new(Kind::from_name(text("kind")?)?, text("message")?.to_owned());
+        new.hint = owned(text("hint").filter(|hint| !hint.is_empty()));
+        Some(new)
+    }
+
     /// The shape that contract and `--output json` promise.
     pub(crate) fn json(&self) -> Value {
         json!({ "error": { "kind": self.kind.name(), "message": self.to_string(), "hint": self.hint().unwrap_or("") } })
@@ -192,4 +202,27 @@ pub(crate) fn shown(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_survives_its_json() {
+        let error = Error::new(Kind::Denied, "no `x`").with_hint("ask");
+        let again = Error::from_json(&error.json().to_string()).unwrap();
+        assert_eq!(
+            (again.kind(), again.to_string(), again.hint()),
+            (Kind::Denied, "no `x`".to_owned(), Some("ask"))
+        );
+        assert!(Error::from_json("{}").is_none() && Error::from_json("x").is_none());
+    }
+
+    #[test]
+    fn what_users_type_is_cut() {
+        assert_eq!(shown("a\u{1b}b"), "a\\u{1b}b");
+        assert_eq!(shown(&"x".repeat(81)).chars().count(), 81);
+        assert!(shown(&"x".repeat(81)).ends_with('…'));
+    }
 }

@@ -66,6 +66,11 @@ impl Kind {
     pub(crate) fn code(self) -> u8 {
         self.row().1
     }
+
+    /// The kind of this word, as another process of this program wrote it.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        TABLE.iter().find(|(_, word, _)| *word == name).map(|(kind, ..)| *kind)
+    }
 }
 
 impl From<vault::Kind> for Kind {

@@ -15,5 +15,7 @@ mod secret_input;
 mod terminal;
 
 fn main() -> std::process::ExitCode {
+    // What is written is for its owner alone, whatever writes it: RocksDB and logs included.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     std::process::ExitCode::from(commands::run(std::env::args_os().collect()))
 }

@@ -53,7 +53,7 @@ impl Source {
 }
 
 /// The descriptor of standard input, without the buffer of `std::io::stdin()`.
-fn stdin() -> std::io::Result<File> {
+pub(crate) fn stdin() -> std::io::Result<File> {
     std::io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 

@@ -1,9 +1,13 @@
 //! What commands do, one file a noun.
 
+mod audit;
+mod authority;
+mod client;
 mod credential;
 mod identity;
 mod key;
 mod policy;
+mod project;
 mod resolve;
 mod rotate;
 mod vault;
@@ -47,7 +51,11 @@ fn dispatch(context: &Context, noun: Noun) -> Result<Report> {
         Noun::Credential(verb) => credential::run(context, verb),
         Noun::Policy(verb) => policy::run(context, verb),
         Noun::Version => Ok(version()),
-        _ => Err(Error::new(Kind::Unsupported, "this build does not have that yet")),
+        Noun::Authority(verb) => authority::run(context, verb),
+        Noun::Node(verb) => authority::run_node(context, verb),
+        Noun::Project(verb) => project::run(context, verb),
+        Noun::ProjectMember(verb) => project::member::run(context, verb),
+        Noun::Audit(verb) => audit::run(context, verb),
     }
 }
 

@@ -1,0 +1,177 @@
+//! Starting an authority in the background: another process of this program, in a session of its own, whose words go to a
+//! log in the home. Comes back when it is ready, or with what it said; nothing is left running then.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use home::Home;
+use home::control::{Ask, ask};
+use serde_json::Value;
+use vault::{Ask as Question, Interact as _};
+
+use super::plan::{Plan, log_file, old_log_file};
+use super::show;
+use crate::context::Context;
+use crate::error::{Error, Result, io};
+use crate::exit::Kind;
+use crate::output::Report;
+use crate::secret_input::Source;
+
+/// How long a server may take to become ready: a token may be slow, and a store may have a log to replay.
+const READY_WAIT: Duration = Duration::from_secs(120);
+/// The most of a log that is looked at when a server failed.
+const MAX_TAIL: u64 = 64 * 1024;
+/// What tells the server that whoever started it has seen it: without, it ends.
+pub(super) const GO: &[u8] = b"go\n";
+
+pub(super) fn run(context: &Context, plan: &Plan) -> Result<Report> {
+    let home = context.home()?;
+    if home.servers()?.iter().any(|(name, _, running)| *running && *name == plan.name) {
+        return Err(Error::new(
+            Kind::AlreadyExists,
+            format!("the server `{}` is already running", plan.name),
+        )
+        .with_hint("stop it first, or choose another name with --name"));
+    }
+    let log_path = log_file(home, &plan.name);
+    let log = open_log(home, plan, &log_path)?;
+    let mut child = Started::spawn(context, plan, &log)?;
+    match wait_until_ready(home, plan, &mut child, &log_path) {
+        Ok(()) => {
+            child.release()?;
+            show::created(home, &plan.name)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The log of this run; that of the run before is kept beside.
+fn open_log(home: &Home, plan: &Plan, path: &Path) -> Result<File> {
+    let directory = home.path().join("servers");
+    vault::durable::create_dir(&directory).map_err(|e| io("create", &directory, e))?;
+    let _ = std::fs::rename(path, old_log_file(home, &plan.name));
+    File::options().create(true).append(true).mode(0o600).open(path).map_err(|e| io("write", path, e))
+}
+
+/// A process that ends when it is not released.
+struct Started(Option<Child>);
+
+impl Started {
+    fn spawn(context: &Context, plan: &Plan, log: &File) -> Result<Self> {
+        let program = std::env::current_exe()
+            .map_err(|e| Error::new(Kind::Internal, "the program cannot be found again").with_source(e))?;
+        let failed = |e| Error::new(Kind::Internal, "the server cannot be started").with_source(e);
+        let mut command = Command::new(program);
+        let mut secrets = Vec::new();
+        for (what, source, ask) in [
+            ("pin", &context.pin, Question::Pin { of: "the token".to_owned() }),
+            ("passphrase", &context.passphrase, Question::Passphrase { of: "the vault".to_owned() }),
+        ] {
+            match source {
+                Some(Source::File(path)) => {
+                    command.arg(format!("--{what}-file")).arg(path);
+                }
+                Some(Source::Stdin) => {
+                    command.arg(format!("--{what}=-"));
+                    // Our standard input ends with us: the server gets the secret through a pipe.
+                    secrets.push(context.interact().secret(&ask)?);
+                }
+                None => {}
+            }
+        }
+        command.args(plan.arguments());
+        command
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().map_err(failed)?)
+            .stderr(log.try_clone().map_err(failed)?);
+        let mut started = Self(Some(command.spawn().map_err(failed)?));
+        for secret in secrets {
+            started.tell(secret.expose())?;
+            started.tell(b"\n")?;
+        }
+        Ok(started)
+    }
+
+    fn child(&mut self) -> Result<&mut Child> {
+        self.0.as_mut().ok_or_else(|| Error::new(Kind::Internal, "the server is not ours any more"))
+    }
+
+    fn tell(&mut self, bytes: &[u8]) -> Result<()> {
+        let pipe = self.child()?.stdin.as_mut();
+        let written = pipe.map(|pipe| pipe.write_all(bytes).and_then(|()| pipe.flush()));
+        match written {
+            Some(Ok(())) => Ok(()),
+            // It has ended: what it said is told by whoever waits for it.
+            Some(Err(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(Error::new(Kind::Internal, "the server cannot be told anything")),
+        }
+    }
+
+    /// Lets it live on.
+    fn release(&mut self) -> Result<()> {
+        self.tell(GO)?;
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn wait_until_ready(home: &Home, plan: &Plan, child: &mut Started, log: &Path) -> Result<()> {
+    let start = Instant::now();
+    let socket = home.control_socket(&plan.name);
+    let pid = child.child()?.id();
+    loop {
+        let ended = child.child()?.try_wait();
+        if let Some(status) =
+            ended.map_err(|e| Error::new(Kind::Internal, "the server cannot be watched").with_source(e))?
+        {
+            return Err(what_it_said(log).unwrap_or_else(|| {
+                Error::new(Kind::Internal, format!("the server ended at once: {status}")).with_hint(hint(log))
+            }));
+        }
+        // Another server of this name may answer: ours has our child's number.
+        let answer = socket.exists().then(|| ask(&socket, &Ask::Status).ok()).flatten();
+        if let Some(status) = answer
+            && status.get("pid").and_then(Value::as_u64) == Some(u64::from(pid))
+            && status.get("ready").and_then(Value::as_bool) == Some(true)
+        {
+            return Ok(());
+        }
+        if start.elapsed() > READY_WAIT {
+            let seconds = READY_WAIT.as_secs();
+            return Err(Error::new(
+                Kind::Unavailable,
+                format!("the server was not ready after {seconds} seconds"),
+            )
+            .with_hint(hint(log)));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn hint(log: &Path) -> String {
+    format!("its log is `{}`; --foreground shows it while it runs", log.display())
+}
+
+/// The error that a server ended with: the last line of its log, in JSON.
+fn what_it_said(log: &Path) -> Option<Error> {
+    let mut file = File::open(log).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MAX_TAIL))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_TAIL).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines().rev().find_map(Error::from_json)
+}

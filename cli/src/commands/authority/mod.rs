@@ -1,0 +1,179 @@
+//! `authority …` and `node …`.
+
+mod background;
+mod control;
+mod plan;
+mod serve;
+mod show;
+
+use std::time::{Duration, Instant};
+
+use home::control::{Ask, ask};
+use home::{Home, Name, ServerRecord};
+use serde_json::{Value, json};
+
+use crate::args::authority::{Create, Delete, NodeVerb, Verb};
+use crate::context::{Context, name, optional_name};
+use crate::error::{Error, Result, io};
+use crate::exit::Kind;
+use crate::output::{Report, blocks, table};
+pub(crate) use control::write_log;
+use plan::Plan;
+pub(crate) use serve::ensure_vault;
+
+/// How long a server may take to end: it answers first what it was asked.
+const STOP_WAIT: Duration = Duration::from_secs(60);
+
+pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
+    match verb {
+        Verb::Create(create) => self::create(context, &create),
+        Verb::List => list(context),
+        Verb::Show(which) => show::run(context, &which),
+        Verb::Stop(named) => stop(context, named.name.as_deref()),
+    }
+}
+
+pub(crate) fn run_node(context: &Context, verb: NodeVerb) -> Result<Report> {
+    match verb {
+        NodeVerb::List => list(context),
+        NodeVerb::Show(named) => {
+            let home = context.read()?;
+            let name = server_name(home, named.name.as_deref())?;
+            show::local(home, &name)
+        }
+        NodeVerb::Stop(named) => stop(context, named.name.as_deref()),
+        NodeVerb::Delete(delete) => self::delete(context, &delete),
+    }
+}
+
+fn create(context: &Context, create: &Create) -> Result<Report> {
+    let plan = Plan::new(context, create)?;
+    if create.foreground {
+        serve::run(context, plan, create.detached)
+    } else {
+        background::run(context, &plan)
+    }
+}
+
+/// The server that was named, or the only one that there is.
+pub(crate) fn server_name(home: &Home, given: Option<&str>) -> Result<Name> {
+    if let Some(name) = optional_name("a server", given)? {
+        home.server(&name)?;
+        return Ok(name);
+    }
+    let mut names = home.servers()?.into_iter().map(|(name, ..)| name);
+    match (names.next(), names.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(Error::new(Kind::NotFound, "there is no server")
+            .with_hint("`ockam-kms authority create` starts one")),
+        (Some(_), Some(_)) => {
+            Err(Error::usage("there are several servers").with_hint("name one: `ockam-kms authority list`"))
+        }
+    }
+}
+
+fn list(context: &Context) -> Result<Report> {
+    let (mut plain, mut items) = (Vec::new(), Vec::new());
+    for (name, record, running) in context.read()?.servers()? {
+        plain.push(plain_server(&name, &record, running));
+        items.push(json_server(&name, &record, running));
+    }
+    Ok(Report::new(blocks(&plain, "there are no servers"), Value::Array(items)))
+}
+
+fn plain_server(name: &Name, record: &ServerRecord, running: bool) -> String {
+    let mut rows = vec![
+        ("name", name.to_string()),
+        ("kind", record.kind.clone()),
+        ("state", if running { format!("running, process {}", record.pid) } else { "stopped".to_owned() }),
+        ("identity", record.identity.clone()),
+        ("project", record.project.clone()),
+    ];
+    rows.extend(record.http_address.as_ref().map(|address| ("http", format!("http://{address}"))));
+    rows.push(("store", record.store.clone()));
+    table(&rows)
+}
+
+fn json_server(name: &Name, record: &ServerRecord, running: bool) -> Value {
+    json!({
+        "name": name.as_str(),
+        "kind": record.kind,
+        "is_authority": record.kind == "authority",
+        "running": running,
+        "pid": if running { Some(record.pid) } else { None },
+        "identity": record.identity,
+        "project": record.project,
+        "http_address": record.http_address,
+        "store": record.store,
+    })
+}
+
+fn stop(context: &Context, given: Option<&str>) -> Result<Report> {
+    let home = context.home()?;
+    let name = server_name(home, given)?;
+    let was_running = home.server(&name)?.1;
+    if was_running {
+        end(home, &name)?;
+    }
+    let words = if was_running { "stopped" } else { "was not running" };
+    Ok(Report::new(
+        format!("the server `{name}` {words}"),
+        json!({ "name": name.as_str(), "was_running": was_running }),
+    )
+    .machine(name.as_str()))
+}
+
+/// Asks a server to end, and waits until it has.
+fn end(home: &Home, name: &Name) -> Result<()> {
+    match ask(&home.control_socket(name), &Ask::Stop) {
+        Ok(_) => {}
+        // It may be ending already.
+        Err(error) => wait_until_ended(home, name, Duration::from_secs(2)).map_err(|_| error)?,
+    }
+    wait_until_ended(home, name, STOP_WAIT)
+}
+
+fn wait_until_ended(home: &Home, name: &Name, wait: Duration) -> Result<()> {
+    let start = Instant::now();
+    while home.server(name)?.1 {
+        if start.elapsed() > wait {
+            return Err(Error::new(Kind::Unavailable, format!("the server `{name}` does not end"))
+                .with_hint("see its log in the home, `servers/NAME.log`"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn delete(context: &Context, delete: &Delete) -> Result<Report> {
+    let name = name("a server", &delete.name)?;
+    let home = context.home()?;
+    let (record, running) = home.server(&name)?;
+    if running && !delete.force {
+        return Err(Error::new(Kind::Denied, format!("the server `{name}` is running"))
+            .with_hint("stop it first, or add --force"));
+    }
+    let own = plan::default_store(home, &name);
+    let store_is_ours = record.store == plan::store_url(&own);
+    let question = if store_is_ours {
+        format!("Delete `{name}`? Its members, tickets and audit log are gone for good.")
+    } else {
+        format!("Forget `{name}`? Its store `{}` stays.", record.store)
+    };
+    context.confirm(delete.yes, &question)?;
+    if running {
+        end(home, &name)?;
+    }
+    let writer = context.writer()?;
+    // Held until the end, so that it cannot be started meanwhile.
+    let _lock = home.lock_server(&name)?;
+    home.remove_server(&writer, &name)?;
+    for log in [plan::log_file(home, &name), plan::old_log_file(home, &name)] {
+        let _ = std::fs::remove_file(log);
+    }
+    if store_is_ours && own.exists() {
+        std::fs::remove_dir_all(&own).map_err(|e| io("remove", &own, e))?;
+    }
+    Ok(Report::new(format!("the server `{name}` is deleted"), json!({ "name": name.as_str() }))
+        .machine(name.as_str()))
+}

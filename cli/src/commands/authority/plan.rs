@@ -1,0 +1,214 @@
+//! What `authority create` was asked for, checked before anything is started.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+
+use authority::member::MemberAttributes;
+use authority::service::Settings;
+use home::{Home, Name};
+use identity::Identifier;
+
+use crate::args::authority::Create;
+use crate::context::{Context, name};
+use crate::error::{Error, Result, shown};
+use crate::exit::Kind;
+use crate::secret_input::file_text;
+
+/// An authority that is to be started.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) name: Name,
+    /// The identity, and whether it may be made.
+    pub(super) identity: Name,
+    pub(super) may_make_identity: bool,
+    pub(super) http: SocketAddr,
+    pub(super) insecure_http: bool,
+    pub(super) public_url: Option<String>,
+    pub(super) store: String,
+    pub(super) settings: Settings,
+    trusted: String,
+}
+
+impl Plan {
+    pub(super) fn new(context: &Context, create: &Create) -> Result<Self> {
+        let home = context.home()?;
+        let project = &create.project_identifier;
+        let default_name = || {
+            name("an authority", &format!("authority-{project}"))
+                .map_err(|e| e.with_hint("give it another name with --name"))
+        };
+        let server = create.name.as_deref().map_or_else(default_name, |given| name("an authority", given))?;
+        if project.contains(',') || project.contains('/') {
+            return Err(Error::invalid(format!(
+                "`{}` cannot be the identifier of a project",
+                shown(project)
+            ))
+            .with_hint("it stands in tickets and routes: leave out commas and slashes"));
+        }
+        let trusted = trusted_text(&create.trusted_identities)?;
+        let mut settings = Settings::new(project.clone());
+        settings.credential_seconds = create.credential_ttl;
+        settings.pre_trusted = trusted_identities(&trusted)?;
+        settings.rules.enforce_admin = create.enforce_admin_checks;
+        settings.rules.admins =
+            create.admin.iter().map(|admin| admin.parse()).collect::<identity::Result<_>>()?;
+        let identity = match &create.identity {
+            Some(given) => name("an identity", given)?,
+            None => server.clone(),
+        };
+        Ok(Self {
+            store: store(home, &server, create.store.as_deref())?,
+            http: door(create)?,
+            insecure_http: create.insecure_http,
+            public_url: create.public_url.clone(),
+            may_make_identity: create.identity.is_none(),
+            name: server,
+            identity,
+            settings,
+            trusted,
+        })
+    }
+
+    /// The arguments that start the same plan in another process.
+    pub(super) fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["--output=json".into(), "--no-input".into()];
+        arguments.extend(["authority", "create", "--foreground", "--detached"].map(OsString::from));
+        let mut pair = |option: &str, value: String| arguments.push(format!("{option}={value}").into());
+        pair("--name", self.name.to_string());
+        if !self.may_make_identity {
+            pair("--identity", self.identity.to_string());
+        }
+        pair("--project-identifier", self.settings.project.clone());
+        pair("--trusted-identities", self.trusted.clone());
+        pair("--http-address", self.http.to_string());
+        pair("--store", self.store.clone());
+        pair("--credential-ttl", format!("{}s", self.settings.credential_seconds));
+        for admin in &self.settings.rules.admins {
+            pair("--admin", admin.to_string());
+        }
+        if let Some(url) = &self.public_url {
+            pair("--public-url", url.clone());
+        }
+        if self.settings.rules.enforce_admin {
+            arguments.push("--enforce-admin-checks".into());
+        }
+        if self.insecure_http {
+            arguments.push("--insecure-http".into());
+        }
+        arguments
+    }
+}
+
+/// The doors that are named are open, and at least one has to be.
+fn door(create: &Create) -> Result<SocketAddr> {
+    if create.tcp_listener_address.is_some() {
+        return Err(Error::new(
+            Kind::Unsupported,
+            "this build has no secure channels yet, so an authority has no such door",
+        )
+        .with_hint("open its HTTP door: --http-address 127.0.0.1:4100"));
+    }
+    let given = create.http_address.as_deref().ok_or_else(|| {
+        Error::usage("the authority would have no door").with_hint("open one: --http-address 127.0.0.1:4100")
+    })?;
+    let address =
+        given.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()).ok_or_else(|| {
+            Error::invalid(format!("`{}` is not an address and a port", shown(given)))
+                .with_hint("as in 127.0.0.1:4100")
+        })?;
+    if !address.ip().to_canonical().is_loopback() && !create.insecure_http {
+        return Err(Error::new(
+            Kind::Denied,
+            format!("`{address}` can be reached by other machines, and there is no TLS on it"),
+        )
+        .with_hint("listen on 127.0.0.1, or add --insecure-http when something else protects the way"));
+    }
+    Ok(address)
+}
+
+fn trusted_text(given: &str) -> Result<String> {
+    if given.trim_start().starts_with(['{', '[']) || given.trim().is_empty() {
+        return Ok(given.trim().to_owned());
+    }
+    Ok(file_text(Path::new(given), "JSON object")?.to_string())
+}
+
+/// `{"I…": {"name": "value"}}`.
+fn trusted_identities(text: &str) -> Result<BTreeMap<Identifier, MemberAttributes>> {
+    let shape = |why: String| {
+        Error::invalid(format!("--trusted-identities: {why}")).with_hint(
+            "it is a JSON object, as in {\"I6992…\": {\"ockam-role\": \"enroller\"}}; {} for nobody",
+        )
+    };
+    let map: BTreeMap<String, BTreeMap<String, String>> =
+        serde_json::from_str(text).map_err(|e| shape(format!("not what it has to be: {e}")))?;
+    let mut trusted = BTreeMap::new();
+    for (identifier, attributes) in map {
+        let identifier: Identifier = identifier.parse().map_err(|e: identity::Error| shape(e.to_string()))?;
+        let attributes = MemberAttributes::new(attributes)
+            .map_err(|problem| shape(format!("about `{identifier}`: {problem}")))?;
+        trusted.insert(identifier, attributes);
+    }
+    Ok(trusted)
+}
+
+/// The URL of the store, with an absolute path: the record of the server outlives its working directory.
+fn store(home: &Home, server: &Name, given: Option<&str>) -> Result<String> {
+    let Some(given) = given else { return Ok(store_url(&default_store(home, server))) };
+    match given.split_once(':') {
+        Some(("rocksdb", path)) if !path.is_empty() => {
+            let path = std::path::absolute(path).map_err(|e| {
+                Error::invalid(format!("`{}` has no absolute path", shown(path))).with_source(e)
+            })?;
+            Ok(store_url(&path))
+        }
+        Some(("memory", "")) => Ok(given.to_owned()),
+        _ => Err(Error::invalid(format!("`{}` is not the URL of a store", shown(given)))
+            .with_hint("use `rocksdb:DIRECTORY` or `memory:`")),
+    }
+}
+
+pub(super) fn store_url(path: &Path) -> String {
+    format!("rocksdb:{}", path.display())
+}
+
+/// Where a server keeps its data when nothing else is said.
+pub(super) fn default_store(home: &Home, server: &Name) -> PathBuf {
+    home.path().join("servers").join(format!("{server}.db"))
+}
+
+/// Where a server in the background writes what it says.
+pub(super) fn log_file(home: &Home, server: &Name) -> PathBuf {
+    home.path().join("servers").join(format!("{server}.log"))
+}
+
+/// The same of the run before.
+pub(super) fn old_log_file(home: &Home, server: &Name) -> PathBuf {
+    home.path().join("servers").join(format!("{server}.log.1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trusted_identities_are_an_object() {
+        let id = format!("I{}", "6".repeat(64));
+        let good = trusted_identities(&format!(r#"{{"{id}":{{"ockam-role":"enroller"}}}}"#)).unwrap();
+        assert!(good.values().next().unwrap().make_an_enroller());
+        assert!(trusted_identities("{}").unwrap().is_empty());
+        for bad in [
+            "",
+            "[]",
+            "{",
+            r#"{"x":{}}"#,
+            &format!(r#"{{"{id}":{{"a":1}}}}"#),
+            &format!(r#"{{"{id}":{{"identifier":"x"}}}}"#),
+            &format!(r#"{{"{id}":{{}}}} trailing"#),
+        ] {
+            assert_eq!(trusted_identities(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The authority itself: in the foreground, until it is told to end.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use authority::http::{Options, Server};
+use authority::service::Authority;
+use home::control::ControlSocket;
+use home::rotation::{self, NoServer};
+use home::{Name, NewKey, ServerRecord, Writer};
+use identity::{Clock as _, SystemClock};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+use vault::SecretBytes;
+
+use super::background::GO;
+use super::control::{Keys, Running};
+use super::plan::Plan;
+use super::show;
+use crate::context::{Context, recovery_text};
+use crate::error::{Error, Result};
+use crate::exit::Kind;
+use crate::output::Report;
+
+/// How often it is looked whether the credential key has to be renewed, or a rotation to be finished.
+const TICK: Duration = Duration::from_secs(30);
+/// The variable that says what goes to the log, as `tracing` filters are written.
+const LOG: &str = "OCKAM_KMS_LOG";
+
+pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Report> {
+    if detached {
+        // Away from the terminal of whoever started us: its end is not ours.
+        let _ = rustix::process::setsid();
+    }
+    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // Only the first logger of a process counts, and there is no other.
+    let _ = log.try_init();
+    let home = context.home()?;
+    // For as long as this process lives, also when it ends without a word.
+    let _lock = home.lock_server(&plan.name)?;
+    let writer = context.writer()?;
+    prepare(context, &plan, &writer)?;
+    let keys = Keys {
+        home: home.clone(),
+        vaults: Arc::clone(context.vaults()?),
+        identity: plan.identity.clone(),
+        credential_seconds: plan.settings.credential_seconds,
+    };
+    let issuer = vault::block_on(keys.issuer(&writer))?;
+    drop(writer);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(Kind::Exhausted, "the system gives no more threads").with_source(e))?;
+    let ended = runtime.block_on(async {
+        let store = authority::store::open(&plan.store, issuer.identifier(), SystemClock.now())?;
+        let authority = Authority::open(store, issuer, plan.settings.clone(), Arc::new(SystemClock)).await?;
+        serve(context, &plan, keys, authority, detached).await
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    ended.map(|()| Report::written())
+}
+
+/// Makes sure that the identity is there, is nobody else's, and is not in the middle of a rotation.
+fn prepare(context: &Context, plan: &Plan, writer: &Writer) -> Result<()> {
+    let home = context.home()?;
+    if let Some(other) = home.server_of_identity(&plan.identity)?.filter(|other| *other != plan.name) {
+        return Err(Error::new(
+            Kind::AlreadyExists,
+            format!("the identity `{}` is used by the server `{other}`", plan.identity),
+        )
+        .with_hint("a running identity has one server, which rotates it: choose another identity"));
+    }
+    let (clock, vaults) = (context.clock(), context.vaults()?);
+    // Readers took the rotation for ours while our record said that we run: it is left to us.
+    let recovery = rotation::recover(writer, vaults, &NoServer, &clock, Some(&plan.identity));
+    for recovered in vault::block_on(recovery)? {
+        tracing::warn!("{}", recovery_text(&recovered));
+        recovered.result?;
+    }
+    let exists = home.identities()?.iter().any(|(name, _)| *name == plan.identity);
+    if !exists && plan.may_make_identity {
+        let vault = ensure_vault(context, writer)?;
+        let made =
+            home.create_identity(writer, vaults, &plan.identity, &vault, NewKey::Generate(None), &clock);
+        vault::block_on(made)?;
+        tracing::info!(identity = %plan.identity, "the identity is created");
+    }
+    home.identity(&plan.identity)?.own_key()?;
+    Ok(())
+}
+
+/// The default vault; made when there is none at all.
+pub(crate) fn ensure_vault(context: &Context, writer: &Writer) -> Result<Name> {
+    let home = context.home()?;
+    if !home.vaults()?.is_empty() {
+        return Ok(home.vault_or_default(None)?);
+    }
+    let vault = Name::new("default")?;
+    home.create_soft_vault(writer, &vault, None, &vault::soft::Lock::KeyFile(None))?;
+    context.output.note("there was no vault: the software vault `default` is made");
+    Ok(vault)
+}
+
+async fn serve(
+    context: &Context,
+    plan: &Plan,
+    keys: Keys,
+    authority: Authority,
+    detached: bool,
+) -> Result<()> {
+    let listener = TcpListener::bind(plan.http).await.map_err(|e| {
+        Error::new(Kind::Unavailable, format!("cannot listen on `{}`: {e}", plan.http))
+            .with_hint("another program may have it: choose another port, or 0 for any that is free")
+            .with_source(e)
+    })?;
+    let options = Options {
+        insecure_http: plan.insecure_http,
+        public_url: plan.public_url.clone(),
+        ..Options::default()
+    };
+    let started = SystemClock.now();
+    let server = Server::start(authority.clone(), listener, options)?;
+    let address = server.local_addr();
+    let record = ServerRecord {
+        kind: "authority".to_owned(),
+        pid: std::process::id(),
+        identity: plan.identity.to_string(),
+        project: plan.settings.project.clone(),
+        http_address: Some(address.to_string()),
+        store: plan.store.clone(),
+    };
+    let home = keys.home.clone();
+    {
+        let writer = home.write()?;
+        // Between our look and this record another server may have taken the identity.
+        if let Some(other) = home.server_of_identity(&plan.identity)?.filter(|other| *other != plan.name) {
+            return Err(Error::new(
+                Kind::AlreadyExists,
+                format!("the identity `{}` is used by the server `{other}`", plan.identity),
+            ));
+        }
+        home.put_server(&writer, &plan.name, &record)?;
+    }
+    let (stop, mut stopping) = watch::channel(false);
+    let running = Arc::new(Running::new(keys, authority, plan.name.clone(), record, stop.clone()));
+    let socket = {
+        let running = Arc::clone(&running);
+        ControlSocket::serve(&home.control_socket(&plan.name), move |ask| running.answer(ask))?
+    };
+    // Requests of the second in which the server started are refused: ready is who takes them.
+    while SystemClock.now() <= started {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    running.set_ready();
+    tracing::info!(name = %plan.name, %address, identifier = %running.identifier(), "the authority is ready");
+    context.output.write(&show::created(&home, &plan.name)?)?;
+    if detached {
+        end_with_starter(stop);
+    }
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&running)));
+    let why = until_told(&mut stopping).await?;
+    tracing::info!("ending: {why}");
+    upkeep.abort();
+    server.stop().await;
+    // Joins its thread, which may be in the middle of a rotation.
+    tokio::task::spawn_blocking(move || drop(socket))
+        .await
+        .map_err(|e| Error::new(Kind::Internal, "the control socket did not end").with_source(e))?;
+    tracing::info!("ended");
+    Ok(())
+}
+
+async fn until_told(stopping: &mut watch::Receiver<bool>) -> Result<&'static str> {
+    let failed = |e| Error::new(Kind::Internal, "signals cannot be waited for").with_source(e);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
+    Ok(tokio::select! {
+        _ = terminate.recv() => "told by a signal",
+        _ = interrupt.recv() => "interrupted",
+        _ = stopping.wait_for(|stop| *stop) => "told through the control socket",
+    })
+}
+
+/// Ends when whoever started us has gone away before it saw that we are ready.
+fn end_with_starter(stop: watch::Sender<bool>) {
+    let watcher = move || {
+        let mut seen = Vec::new();
+        // Secrets that nobody asked for stand before the word.
+        let mut byte = [0_u8; 1];
+        let mut input = match crate::secret_input::stdin() {
+            Ok(input) => input,
+            Err(_) => return,
+        };
+        while let Ok(1) = input.read(&mut byte) {
+            seen.extend_from_slice(&byte);
+            if seen.ends_with(GO) {
+                return;
+            }
+        }
+        drop(SecretBytes::new(seen));
+        tracing::warn!("whoever started this server has gone away");
+        let _ = stop.send(true);
+    };
+    if let Err(error) = std::thread::Builder::new().name("starter".to_owned()).spawn(watcher) {
+        tracing::warn!(%error, "cannot watch whoever started this server");
+    }
+}
+
+/// Renews the credential key ahead of its end, and finishes what was cut off.
+async fn upkeep(running: Arc<Running>) {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        ticks.tick().await;
+        let running = Arc::clone(&running);
+        if let Err(error) = tokio::task::spawn_blocking(move || running.upkeep()).await {
+            tracing::error!(%error, "the upkeep failed");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `authority show`: of a server of this home, or of the authority of a project.
+
+use authority::client::Endpoint;
+use home::control::{Ask, ask};
+use home::{Home, Name};
+use serde_json::{Value, json};
+
+use super::{json_server, plain_server, server_name};
+use crate::args::authority::ShowAuthority;
+use crate::commands::client::Place;
+use crate::context::{Context, name};
+use crate::error::Result;
+use crate::output::{Report, table, time};
+
+pub(super) fn run(context: &Context, which: &ShowAuthority) -> Result<Report> {
+    let home = context.read()?;
+    let elsewhere = which.project.is_some() || which.authority_route.is_some();
+    let server = match &which.name {
+        Some(given) => Some(server_name(home, Some(name("a server", given)?.as_str()))?),
+        None if elsewhere || home.servers()?.is_empty() => None,
+        None => Some(server_name(home, None)?),
+    };
+    match (server, which.issuer_bundle) {
+        (Some(server), false) => local(home, &server),
+        (Some(server), true) => {
+            let (record, _) = home.server(&server)?;
+            let bundle = home.identity(&Name::new(&record.identity)?)?.issuer_bundle()?;
+            bundle_report(&bundle)
+        }
+        (None, bundle) => remote(context, home, which, bundle),
+    }
+}
+
+/// A server of this home, with what it says of itself when it runs.
+pub(super) fn local(home: &Home, name: &Name) -> Result<Report> {
+    let (record, running) = home.server(name)?;
+    let status = if running { ask(&home.control_socket(name), &Ask::Status).ok() } else { None };
+    let identifier =
+        home.identity(&Name::new(&record.identity)?).map(|record| record.identifier().to_string()).ok();
+    let mut json = json_server(name, &record, running);
+    let mut plain = plain_server(name, &record, running);
+    if let Value::Object(map) = &mut json {
+        map.insert("identifier".to_owned(), identifier.clone().map_or(Value::Null, Value::String));
+        map.insert("status".to_owned(), status.clone().unwrap_or(Value::Null));
+    }
+    let mut rows = vec![("identifier", identifier.unwrap_or_else(|| "?".to_owned()))];
+    if let Some(status) = status {
+        let yes = |path: &str| status.pointer(path).and_then(Value::as_bool).unwrap_or_default();
+        rows.push(("ready", yes("/ready").to_string()));
+        let number = |path: &str| status.pointer(path).and_then(Value::as_u64);
+        if let Some(changes) = number("/authority/changes") {
+            rows.push(("changes", changes.to_string()));
+        }
+        if let Some(expires) = number("/authority/credential_key_expires_at") {
+            rows.push(("credential key until", time(identity::Timestamp(expires))));
+        }
+        if let Some(audit_rows) = number("/authority/audit/sequence") {
+            rows.push(("audit rows", audit_rows.to_string()));
+        }
+        if yes("/authority/halted") {
+            rows.push(("halted", "the vault no longer holds the key that was recorded".to_owned()));
+        }
+    }
+    plain.push('\n');
+    plain.push_str(&table(&rows));
+    Ok(Report::new(plain, json))
+}
+
+/// What `authority create` comes back with.
+pub(super) fn created(home: &Home, name: &Name) -> Result<Report> {
+    let (record, running) = home.server(name)?;
+    let identifier = home.identity(&Name::new(&record.identity)?)?.identifier().to_string();
+    let url = record.http_address.as_ref().map(|address| format!("http://{address}"));
+    let mut json = json_server(name, &record, running);
+    if let Value::Object(map) = &mut json {
+        map.insert("identifier".to_owned(), Value::String(identifier.clone()));
+        map.insert("authority_route".to_owned(), url.clone().map_or(Value::Null, Value::String));
+    }
+    let plain = format!("authority `{name}` is ready at {}\n{identifier}", url.unwrap_or_default());
+    Ok(Report::new(plain, json).machine(name.as_str()))
+}
+
+/// The authority of a project, asked over its own door.
+fn remote(context: &Context, home: &Home, which: &ShowAuthority, bundle: bool) -> Result<Report> {
+    let place = Place::find(
+        home,
+        which.project.as_deref(),
+        which.authority_route.as_deref(),
+        which.authority_identity.as_deref(),
+    )?;
+    let endpoint = Endpoint::new(&place.route)?;
+    let issuer = endpoint.issuer(&place.authority.identifier(), Some(&place.authority))?;
+    place.remember(context, &issuer)?;
+    if bundle {
+        return bundle_report(&issuer);
+    }
+    let missing = endpoint.missing()?;
+    let identity = issuer.identity();
+    let plain = table(&[
+        ("identifier", identity.identifier().to_string()),
+        ("changes", identity.len().to_string()),
+        ("http", place.route.clone()),
+        ("ready", missing.is_empty().to_string()),
+    ]);
+    let json = json!({
+        "identifier": identity.identifier().to_string(),
+        "changes": identity.len(),
+        "latest_change_hash": identity.latest().hash().to_string(),
+        "authority_route": place.route,
+        "project": place.project.as_ref().map(|project| &project.identifier),
+        "ready": missing.is_empty(),
+    });
+    Ok(Report::new(plain, json))
+}
+
+fn bundle_report(bundle: &identity::IssuerBundle) -> Result<Report> {
+    let hex = bundle.to_hex()?;
+    let json = json!({
+        "identifier": bundle.identifier().to_string(),
+        "changes": bundle.identity().len(),
+        "change_history": bundle.identity().to_hex(),
+        "issuer_bundle": hex,
+    });
+    Ok(Report::new(hex.clone(), json).machine(hex))
+}

@@ -1,0 +1,135 @@
+//! Asking an authority in the name of an identity.
+
+use std::sync::Arc;
+
+use authority::client::Client;
+use home::{Home, Name, ProjectRecord};
+use identity::{Identity, IssuerBundle, Relation, SystemClock};
+
+use crate::args::project::At;
+use crate::context::{Context, optional_name};
+use crate::error::{Error, Result};
+use crate::exit::Kind;
+use crate::secret_input::text;
+
+/// Where an authority is, and the history that pins it.
+pub(crate) struct Place {
+    pub(crate) route: String,
+    /// The latest history that is known here of the authority that was pinned.
+    pub(crate) authority: Identity,
+    /// The stored project, when it was found through one.
+    pub(crate) project: Option<ProjectRecord>,
+}
+
+impl Place {
+    /// From a stored project, or from a route and a history where none is stored.
+    pub(crate) fn find(
+        home: &Home,
+        project: Option<&str>,
+        route: Option<&str>,
+        identity: Option<&str>,
+    ) -> Result<Self> {
+        match (route, identity) {
+            (Some(route), Some(identity)) => {
+                let pinned = Identity::import_hex(&text(identity, "change history")?)?;
+                Self::new(home, route, pinned, None)
+            }
+            _ => {
+                let project = home.project_or_default(project)?;
+                Self::of_project(home, project)
+            }
+        }
+    }
+
+    pub(crate) fn of_project(home: &Home, project: ProjectRecord) -> Result<Self> {
+        let pinned = Identity::import_hex(&project.authority_change_history).map_err(|e| {
+            Error::new(Kind::Corrupt, format!("the stored project `{}` breaks its own rules", project.name))
+                .with_source(e)
+        })?;
+        let route = project.authority_route.clone();
+        Self::new(home, &route, pinned, Some(project))
+    }
+
+    fn new(home: &Home, route: &str, pinned: Identity, project: Option<ProjectRecord>) -> Result<Self> {
+        if route.starts_with('/') {
+            return Err(Error::new(Kind::Unsupported, format!("the authority is reached by a secure channel, `{route}`, which this build does not have yet"))
+                .with_hint("use an authority that has an HTTP door"));
+        }
+        let known = home.known_identity(&pinned.identifier())?;
+        if home.conflict(&pinned.identifier())?.is_some() {
+            return Err(Error::new(Kind::Rejected, format!("two histories of the authority `{}` that contradict each other were shown", pinned.identifier()))
+                .with_hint("the evidence is kept under `conflicts` in the home: find out which history is right, then remove it there"));
+        }
+        let authority = match known {
+            Some(known) => match known.compared_to(&pinned) {
+                Relation::Newer | Relation::Equal => known,
+                Relation::Older => pinned,
+                Relation::Conflict => {
+                    return Err(Error::new(
+                        Kind::Rejected,
+                        "the authority's history contradicts the one that is known here",
+                    )
+                    .with_hint("one of its keys may have been stolen: ask its operator"));
+                }
+            },
+            None => pinned,
+        };
+        Ok(Self { route: route.to_owned(), authority, project })
+    }
+
+    /// Remembers what the authority showed: nothing older is taken from now on.
+    pub(crate) fn remember(&self, context: &Context, issuer: &IssuerBundle) -> Result<()> {
+        let home = context.home()?;
+        let shown = issuer.identity();
+        let known = home.known_identity(&shown.identifier())?;
+        if known.is_some_and(|known| known.as_bytes() == shown.as_bytes()) {
+            return Ok(());
+        }
+        let writer = context.writer()?;
+        Ok(home.remember(&writer, shown, context.now())?)
+    }
+
+    /// A client for this authority, asking as `identity`.
+    pub(crate) fn client(&self, context: &Context, identity: &Name) -> Result<Client> {
+        let home = context.home()?;
+        let record = home.identity(identity)?;
+        let clock = context.clock();
+        let (signer, attestation) = vault::block_on(home.request_key(context.vaults()?, &record, &clock))?;
+        let client = Client::new(
+            &self.route,
+            self.authority.identifier(),
+            record.identity()?,
+            signer,
+            &attestation,
+            Arc::new(SystemClock),
+        )?;
+        Ok(client.knowing(IssuerBundle::history_only(self.authority.clone()))?)
+    }
+}
+
+/// Somebody who asks, and whom.
+pub(crate) struct Asking {
+    pub(crate) place: Place,
+    pub(crate) client: Client,
+}
+
+impl Asking {
+    pub(crate) fn new(context: &Context, at: &At) -> Result<Self> {
+        let home = context.read()?;
+        let place = Place::find(
+            home,
+            at.project.as_deref(),
+            at.authority_route.as_deref(),
+            at.authority_identity.as_deref(),
+        )?;
+        let (name, _) =
+            home.identity_or_default(optional_name("an identity", at.identity.as_deref())?.as_ref())?;
+        let client = place.client(context, &name)?;
+        Ok(Self { place, client })
+    }
+
+    /// The project's name, for what is told.
+    pub(crate) fn project(&self) -> Option<&str> {
+        self.place.project.as_ref().map(|project| project.name.as_str())
+    }
+}
