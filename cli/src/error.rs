@@ -191,7 +191,26 @@ impl From<serde_json::Error> for Error {
 
 /// A failure to read or write a path that the caller named.
 pub(crate) fn io(doing: &str, path: &std::path::Path, error: std::io::Error) -> Error {
-    home::Error::io(doing, path, error).into()
+    use std::io::ErrorKind;
+    let shown = shown(&path.display().to_string());
+    let (kind, why, hint) = match error.kind() {
+        ErrorKind::NotFound => (Kind::NotFound, "there is no such file".to_owned(), "check the path"),
+        ErrorKind::AlreadyExists => {
+            (Kind::AlreadyExists, "it is there already".to_owned(), "name one that does not exist yet")
+        }
+        ErrorKind::PermissionDenied => {
+            (Kind::Denied, "this user may not".to_owned(), "check who owns it, and its mode")
+        }
+        ErrorKind::IsADirectory => (Kind::Invalid, "it is a directory".to_owned(), "name a file"),
+        ErrorKind::NotADirectory => {
+            (Kind::Invalid, "a part of the path is no directory".to_owned(), "check the path")
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            (Kind::Exhausted, "there is no room".to_owned(), "make room, then try again")
+        }
+        _ => (Kind::Unavailable, error.to_string(), "check the path and the disk"),
+    };
+    Error::new(kind, format!("cannot {doing} `{shown}`: {why}")).with_hint(hint).with_source(error)
 }
 
 /// User text as it may be shown: cut, without characters that a terminal would act on.

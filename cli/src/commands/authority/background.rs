@@ -40,13 +40,16 @@ pub(super) fn run(context: &Context, plan: &Plan) -> Result<Report> {
     let log_path = log_file(home, &plan.name);
     let log = open_log(home, plan, &log_path)?;
     let mut child = Started::spawn(context, plan, &log)?;
-    match wait_until_ready(home, plan, &mut child, &log_path) {
-        Ok(()) => {
-            child.release()?;
-            show::created(home, &plan.name)
-        }
-        Err(error) => Err(error),
-    }
+    wait_until_ready(home, plan, &mut child, &log_path)?;
+    child.release()?;
+    show::created(home, &plan.name)
+}
+
+/// A server that said why it did not start leaves no trace; a log that has to be read stays.
+fn forget_log(home: &Home, plan: &Plan, log: &Path) {
+    let old = old_log_file(home, &plan.name);
+    // A log that is left over does no harm.
+    let _ = if old.exists() { std::fs::rename(old, log) } else { std::fs::remove_file(log) };
 }
 
 /// The log of this run; that of the run before is kept beside.
@@ -137,9 +140,12 @@ fn wait_until_ready(home: &Home, plan: &Plan, child: &mut Started, log: &Path) -
         if let Some(status) =
             ended.map_err(|e| Error::new(Kind::Internal, "the server cannot be watched").with_source(e))?
         {
-            return Err(what_it_said(log).unwrap_or_else(|| {
-                Error::new(Kind::Internal, format!("the server ended at once: {status}")).with_hint(hint(log))
-            }));
+            let Some(said) = what_it_said(log) else {
+                return Err(Error::new(Kind::Internal, format!("the server ended at once: {status}"))
+                    .with_hint(hint(log)));
+            };
+            forget_log(home, plan, log);
+            return Err(said);
         }
         // Another server of this name may answer: ours has our child's number.
         let answer = socket.exists().then(|| ask(&socket, &Ask::Status).ok()).flatten();

@@ -42,6 +42,8 @@ pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Repor
     let home = context.home()?;
     // For as long as this process lives, also when it ends without a word.
     let _lock = home.lock_server(&plan.name)?;
+    // Before anything is made: a door that cannot be opened leaves nothing behind.
+    let listener = listen(&plan)?;
     let writer = context.writer()?;
     prepare(context, &plan, &writer)?;
     let keys = Keys {
@@ -59,7 +61,7 @@ pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Repor
     let ended = runtime.block_on(async {
         let store = authority::store::open(&plan.store, issuer.identifier(), SystemClock.now())?;
         let authority = Authority::open(store, issuer, plan.settings.clone(), Arc::new(SystemClock)).await?;
-        serve(context, &plan, keys, authority, detached).await
+        serve(context, &plan, keys, authority, listener, detached).await
     });
     runtime.shutdown_timeout(Duration::from_secs(5));
     ended.map(|()| Report::written())
@@ -106,18 +108,28 @@ pub(crate) fn ensure_vault(context: &Context, writer: &Writer) -> Result<Name> {
     Ok(vault)
 }
 
+fn listen(plan: &Plan) -> Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(plan.http).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|e| {
+        Error::new(Kind::Unavailable, format!("cannot listen on `{}`: {e}", plan.http))
+            .with_hint("another program may have it: choose another port, or 0 for any that is free")
+            .with_source(e)
+    })
+}
+
 async fn serve(
     context: &Context,
     plan: &Plan,
     keys: Keys,
     authority: Authority,
+    listener: std::net::TcpListener,
     detached: bool,
 ) -> Result<()> {
-    let listener = TcpListener::bind(plan.http).await.map_err(|e| {
-        Error::new(Kind::Unavailable, format!("cannot listen on `{}`: {e}", plan.http))
-            .with_hint("another program may have it: choose another port, or 0 for any that is free")
-            .with_source(e)
-    })?;
+    let listener = TcpListener::from_std(listener)
+        .map_err(|e| Error::new(Kind::Internal, "the listener cannot be used").with_source(e))?;
     let options = Options {
         insecure_http: plan.insecure_http,
         public_url: plan.public_url.clone(),
