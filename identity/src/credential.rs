@@ -112,7 +112,7 @@ impl Credential {
     }
 
     pub(crate) fn check_signature(&self, key: &vault::VerifyingKey) -> Result<()> {
-        wire::check(&key.into(), &self.signed.data, &self.signed.signature)
+        wire::check(key, &self.signed.data, &self.signed.signature)
     }
 }
 

@@ -298,14 +298,15 @@ fn verify_change(change: &ChangeWire, previous: Option<&Change>) -> Result<Chang
     if previous.is_some_and(|previous| previous.valid_from > valid_from) {
         return Err(Refusal::TimeReversed.into());
     }
-    wire::check(&data.primary_public_key, &change.data, &change.signature)?;
+    let primary_key = data.primary_public_key.as_it_is();
+    wire::check(&primary_key, &change.data, &change.signature)?;
     if let Some(previous) = previous {
         let signature = change.previous_signature.as_ref().ok_or(Refusal::MissingPreviousSignature)?;
-        wire::check(&VerifyingKeyWire::from(previous.primary_key()), &change.data, signature)?;
+        wire::check(previous.primary_key(), &change.data, signature)?;
     }
     Ok(Change {
         hash,
-        primary_key: data.primary_public_key.key()?,
+        primary_key,
         revokes_purpose_keys: data.revoke_all_purpose_keys,
         valid_from,
         valid_until: data.valid_until.into(),

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Refusal, Result};
 use crate::history::{Change, Identity, Validity};
 use crate::identifier::{ChangeHash, Identifier};
-use crate::wire::{self, AttestationData, BodyType, PurposeKeyWire, SignedWire, VerifyingKeyWire};
+use crate::wire::{self, AttestationData, BodyType, PurposeKeyWire, SignedWire};
 
 /// How far ahead of our clock something may have been made, in seconds. Applies to not-before only.
 pub const SKEW_SECONDS: u64 = 60;
@@ -192,11 +192,7 @@ impl PurposeKeyAttestation {
     }
 
     fn verify_signature(&self, change: &Change) -> Result<VerifiedAttestation> {
-        wire::check(
-            &VerifyingKeyWire::from(change.primary_key()),
-            &self.signed.data,
-            &self.signed.signature,
-        )?;
+        wire::check(change.primary_key(), &self.signed.data, &self.signed.signature)?;
         Ok(VerifiedAttestation {
             subject: self.data.subject,
             key: self.key()?,

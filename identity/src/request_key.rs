@@ -12,7 +12,7 @@ use crate::error::{Error, Refusal, Result};
 use crate::history::{Identity, Validity};
 use crate::identifier::{ChangeHash, Identifier};
 use crate::purpose_key::check_time;
-use crate::wire::{self, BodyType, RequestKeyData, SignedWire, VerifyingKeyWire};
+use crate::wire::{self, BodyType, RequestKeyData, SignedWire};
 
 /// The longest a request key may be valid, in seconds.
 pub const REQUEST_KEY_SECONDS: u64 = 86_400;
@@ -123,11 +123,7 @@ impl RequestKeyAttestation {
             return Err(Refusal::OutlivesChange.into());
         }
         check_time(created_at, expires_at, now)?;
-        wire::check(
-            &VerifyingKeyWire::from(latest.primary_key()),
-            &self.signed.data,
-            &self.signed.signature,
-        )?;
+        wire::check(latest.primary_key(), &self.signed.data, &self.signed.signature)?;
         Ok(VerifiedRequestKey { subject: self.data.subject, key: self.data.public_key.key()?, expires_at })
     }
 }

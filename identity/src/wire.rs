@@ -123,6 +123,14 @@ impl From<&VerifyingKey> for VerifyingKeyWire {
 }
 
 impl VerifyingKeyWire {
+    /// The key as it stands, to be checked by verifying: one that is no point of its curve verifies nothing.
+    pub(crate) fn as_it_is(&self) -> VerifyingKey {
+        match self {
+            Self::Ed25519(bytes) => VerifyingKey::Ed25519(*bytes),
+            Self::EcdsaP256(bytes) => VerifyingKey::EcdsaP256(*bytes),
+        }
+    }
+
     /// The key, when the bytes are a point of its curve. A key that is none verifies nothing.
     pub(crate) fn key(&self) -> Result<VerifyingKey> {
         let (algorithm, bytes): (_, &[u8]) = match self {
@@ -283,8 +291,8 @@ pub(crate) fn signed_hash(body: &[u8]) -> [u8; 32] {
 }
 
 /// Checks a signature over a signed body.
-pub(crate) fn check(key: &VerifyingKeyWire, body: &[u8], signature: &SignatureWire) -> Result<()> {
-    let _proof = key.key()?.verify(&signed_hash(body), &signature.into()).map_err(|_| Refusal::Signature)?;
+pub(crate) fn check(key: &VerifyingKey, body: &[u8], signature: &SignatureWire) -> Result<()> {
+    let _proof = key.verify(&signed_hash(body), &signature.into()).map_err(|_| Refusal::Signature)?;
     Ok(())
 }
 
