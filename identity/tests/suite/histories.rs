@@ -254,7 +254,7 @@ fn rotating_refuses_before_a_key_has_signed() {
         let rotation = Rotation { valid: window(from, until), revoke_purpose_keys: false };
         verdict(&block_on(first.rotate(old, new, rotation)))
     };
-    assert_eq!(try_it(&new, &old, 200, 900), "invalid", "the old key is another one");
+    assert_eq!(try_it(&ed25519(3), &new, 200, 900), "invalid", "the old key is another one");
     assert_eq!(try_it(&old, &old, 200, 900), "invalid", "the new key is the old one");
     assert_eq!(try_it(&old, &new, 99, 900), "time-reversed");
     assert_eq!(try_it(&old, &new, 1001, 2000), "expired", "the old key's own validity is over");

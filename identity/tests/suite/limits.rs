@@ -38,6 +38,7 @@ fn bytes() {
     refused(RequestKeyAttestation::decode(&zeros), Refusal::TooLarge);
     refused(IssuerBundle::decode(&zeros), Refusal::TooLarge);
     refused(Credential::from_hex(&hex::encode(&zeros)), Refusal::TooLarge);
+    refused(Credential::from_hex(&"no hex".repeat(MAX_BYTES)), Refusal::TooLarge);
     assert_eq!(verdict(&Credential::decode(&zeros[1..])), "malformed");
 }
 

@@ -1,7 +1,7 @@
 //! What this crate takes and what it refuses, byte for byte and second for second.
 //!
 //! Keys come from fixed seeds ([`seeds`]), bytes that our own code would never make from [`raw`], which knows CBOR and
-//! nothing of the crate. Three tables are golden files in `tests/golden`; `OCKAM_KMS_BLESS=1` writes them anew.
+//! nothing of the crate. Three tables are golden files in `tests/golden`; `UPDATE_GOLDEN=1` writes them anew.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +14,7 @@
 mod bundles;
 mod continuous;
 mod credentials;
+mod documented;
 mod golden;
 mod histories;
 mod known_answers;
