@@ -51,7 +51,7 @@ pub(super) fn rows(token: &Token, rows: &mut Vec<Row>) -> Result<String> {
     }
     let info = device.context.get_library_info()?;
     let version = info.library_version();
-    Ok(format!("{} {}.{}", info.library_description().trim(), version.major(), version.minor()))
+    Ok(format!("{} {}.{}", info.manufacturer_id().trim(), version.major(), version.minor()))
 }
 
 /// The token, without a vault.
