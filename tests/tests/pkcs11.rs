@@ -440,7 +440,12 @@ fn two_processes_make_one_key_of_one_name() {
             assert!(racer.wait().unwrap().success());
         }
         let uri = KeyUri::of_key(vault.scheme(), &name(&label));
-        let key = block_on(vault.signing().unwrap().open(&uri)).expect("one key, and only one");
+        let key = block_on(vault.signing().unwrap().open(&uri)).unwrap_or_else(|e| {
+            let listed = Command::new("pkcs11-tool")
+                .args(["--module", MODULE, "--token-label", "t", "--login", "--pin", PIN, "--list-objects"])
+                .output();
+            panic!("one key, and only one: {e} {e:?} {listed:?}")
+        });
         signs(&vault, &key).unwrap();
     }
     assert_eq!(block_on(vault.listing().unwrap().list()).unwrap().len(), 5);
@@ -451,7 +456,7 @@ fn a_hanging_device_ends_requests_and_not_the_service() {
     let Some(hsm) = SoftHsm::enter("a_hanging_device_ends_requests_and_not_the_service") else { return };
     let uri = hsm.init("t");
     let p11_kit = P11Kit::start(&hsm);
-    let deadline = Duration::from_millis(400);
+    let deadline = Duration::from_secs(1);
     let backend = Pkcs11Backend::new().with_deadline(deadline).with_workers(2);
     let vault = open_with(backend, &p11_kit.through(&uri), Nobody).unwrap();
     let soft: Arc<dyn Vault> = Arc::new(SoftVault::in_memory().unwrap());
@@ -500,7 +505,7 @@ fn a_hanging_device_ends_requests_and_not_the_service() {
         sleep(Duration::from_millis(20));
     };
     assert!(settled.is_ok() || settled.is_err_and(|e| e.kind() == Kind::NotFound));
-    sleep(Duration::from_millis(300));
+    sleep(Duration::from_secs(1));
     let lost = KeyUri::of_key(vault.scheme(), &name("lost"));
     let found = block_on(vault.signing().unwrap().open(&lost));
     let lost = match p256(&vault, "lost") {

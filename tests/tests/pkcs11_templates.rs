@@ -14,6 +14,7 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use ockam_kms_tests::softhsm::{MODULE, PIN, SoftHsm};
 use pkcs11::Pkcs11Backend;
@@ -24,25 +25,35 @@ const X25519: &[u8] = b"\x06\x03\x2b\x65\x6e";
 
 /// The token as everybody else sees it.
 struct Raw {
-    // The session ends with its context, so it goes first.
-    session: Session,
-    _context: Pkcs11,
+    context: Pkcs11,
+    label: &'static str,
 }
 
 impl Raw {
-    fn new(label: &str) -> Self {
+    fn new(label: &'static str) -> Self {
         let context = Pkcs11::new(MODULE).unwrap();
         // The vault has initialised the module of this process.
         context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap_err();
-        let slots = context.get_slots_with_initialized_token().unwrap();
-        let slot =
-            slots.into_iter().find(|slot| context.get_token_info(*slot).unwrap().label() == label).unwrap();
-        let session = context.open_rw_session(slot).unwrap();
-        let _ = session.login(UserType::User, Some(&AuthPin::new(PIN.into())));
-        Self { session, _context: context }
+        Self { context, label }
     }
 
-    fn pair(&self, by: &Mechanism<'_>, curve: &[u8], label: &str, secret: &[Attribute]) -> ObjectHandle {
+    /// A session of its own each time: the vault may reset the module between two.
+    fn session(&self) -> Session {
+        let slots = self.context.get_slots_with_initialized_token().unwrap();
+        let ours = |slot: &Slot| self.context.get_token_info(*slot).unwrap().label() == self.label;
+        let session = self.context.open_rw_session(slots.into_iter().find(ours).unwrap()).unwrap();
+        let _ = session.login(UserType::User, Some(&AuthPin::new(PIN.into())));
+        session
+    }
+
+    /// Makes a key pair. What is not made on the token lives as long as the session.
+    fn pair(
+        &self,
+        by: &Mechanism<'_>,
+        curve: &[u8],
+        label: &str,
+        secret: &[Attribute],
+    ) -> (Session, ObjectHandle) {
         let public = [
             Attribute::Token(!secret.contains(&Attribute::Token(false))),
             Attribute::Private(false),
@@ -50,7 +61,14 @@ impl Raw {
             Attribute::Label(label.into()),
             Attribute::Id(label.into()),
         ];
-        self.session.generate_key_pair(by, &public, secret).unwrap().1
+        let session = self.session();
+        let key = session.generate_key_pair(by, &public, secret).unwrap().1;
+        (session, key)
+    }
+
+    fn find(&self, class: ObjectClass, label: &str) -> Vec<ObjectHandle> {
+        let search = [Attribute::Class(class), Attribute::Label(label.into())];
+        self.session().find_objects(&search).unwrap()
     }
 }
 
@@ -153,7 +171,8 @@ fn every_wrong_attribute_of_a_signing_key_is_named() {
     ];
     for (place, mutation) in mutations.iter().enumerate() {
         let label = format!("m{place}");
-        raw.pair(&Mechanism::EccKeyPairGen, P256, &label, &changed(template(&label, sign), mutation));
+        let _kept =
+            raw.pair(&Mechanism::EccKeyPairGen, P256, &label, &changed(template(&label, sign), mutation));
         refused(&*vault, sign, &label, &mutation.attribute_type().to_string());
     }
     let mut unlimited = template("unlimited", sign);
@@ -166,8 +185,8 @@ fn every_wrong_attribute_of_a_signing_key_is_named() {
         ("once-out", Attribute::Extractable(true), Attribute::Extractable(false), "CKA_NEVER_EXTRACTABLE"),
     ] {
         let open = changed(changed(template(label, sign), &was), &Attribute::Modifiable(true));
-        let key = raw.pair(&Mechanism::EccKeyPairGen, P256, label, &open);
-        raw.session.update_attributes(key, &[now]).unwrap();
+        let (session, key) = raw.pair(&Mechanism::EccKeyPairGen, P256, label, &open);
+        session.update_attributes(key, &[now]).unwrap();
         refused(&*vault, sign, label, attribute);
     }
     let imported = [
@@ -180,7 +199,7 @@ fn every_wrong_attribute_of_a_signing_key_is_named() {
         ],
     ]
     .concat();
-    raw.session.create_object(&imported).unwrap();
+    raw.session().create_object(&imported).unwrap();
     refused(&*vault, sign, "imported", "CKA_LOCAL");
 }
 
@@ -193,7 +212,7 @@ fn every_wrong_attribute_of_the_other_keys_is_named() {
     let pair = |label: &str, template: &[Attribute]| {
         raw.pair(&Mechanism::EccEdwardsKeyPairGen, X25519, label, template)
     };
-    let secret = |template: &[Attribute]| raw.session.generate_key(&Mechanism::AesKeyGen, template);
+    let secret = |template: &[Attribute]| raw.session().generate_key(&Mechanism::AesKeyGen, template);
     pair("good", &template("good", agree));
     try_open(&*vault, agree, "good").expect("the right template");
     secret(&template("good-too", seal)).unwrap();
@@ -234,12 +253,9 @@ fn a_public_half_that_belongs_to_another_key_is_noticed() {
         raw.pair(&Mechanism::EccEdwardsKeyPairGen, X25519, label, &template(label, agree));
         try_open(&*vault, agree, label).expect("its own public half");
     }
-    let public = |label: &str| {
-        let search = [Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::Label(label.into())];
-        raw.session.find_objects(&search).unwrap()[0]
-    };
-    let point = raw.session.get_attributes(public("b"), &[AttributeType::EcPoint]).unwrap().remove(0);
-    raw.session.destroy_object(public("a")).unwrap();
+    let public = |label: &str| raw.find(ObjectClass::PUBLIC_KEY, label)[0];
+    let point = raw.session().get_attributes(public("b"), &[AttributeType::EcPoint]).unwrap().remove(0);
+    raw.session().destroy_object(public("a")).unwrap();
     assert_eq!(try_open(&*vault, agree, "a").unwrap_err().kind(), Kind::Corrupt, "without a public half");
     let foreign = [
         Attribute::Class(ObjectClass::PUBLIC_KEY),
@@ -251,9 +267,9 @@ fn a_public_half_that_belongs_to_another_key_is_noticed() {
         Attribute::Label(b"a".to_vec()),
         Attribute::Id(b"a".to_vec()),
     ];
-    raw.session.create_object(&foreign).unwrap();
+    raw.session().create_object(&foreign).unwrap();
     assert_eq!(try_open(&*vault, agree, "a").unwrap_err().kind(), Kind::Corrupt, "with a foreign one");
-    raw.session.create_object(&foreign).unwrap();
+    raw.session().create_object(&foreign).unwrap();
     assert_eq!(try_open(&*vault, agree, "a").unwrap_err().kind(), Kind::Invalid, "with two of them");
 }
 
@@ -272,7 +288,7 @@ fn two_keys_that_match_are_refused() {
             Attribute::Label(label.into()),
             Attribute::Id(id.into()),
         ];
-        raw.session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &secret).unwrap();
+        raw.session().generate_key_pair(&Mechanism::EccKeyPairGen, &public, &secret).unwrap();
     };
     twin("twin", "1");
     twin("twin", "2");
@@ -299,45 +315,40 @@ fn two_keys_that_match_are_refused() {
 }
 
 #[test]
-fn rests_of_keys_that_were_never_finished_are_removed() {
-    let Some(hsm) = SoftHsm::enter("rests_of_keys_that_were_never_finished_are_removed") else { return };
+fn rests_of_keys_that_were_never_finished_are_discarded() {
+    let Some(hsm) = SoftHsm::enter("rests_of_keys_that_were_never_finished_are_discarded") else { return };
     let vault = open(&hsm.init("t"));
     let raw = Raw::new("t");
     let facet = vault.signing().unwrap();
-    let public = |label: &str| {
-        let search = [Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::Label(label.into())];
-        raw.session.find_objects(&search).unwrap()
-    };
-    let private = |label: &str| {
-        let search = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(label.into())];
-        raw.session.find_objects(&search).unwrap()
-    };
+    let public = |label: &str| raw.find(ObjectClass::PUBLIC_KEY, label);
+    let private = |label: &str| raw.find(ObjectClass::PRIVATE_KEY, label);
+    let spec = |label: &str| KeySpec::p256(KeyName::new(label).unwrap());
+    let discard = |label: &str| block_on(facet.discard(&KeyName::new(label).unwrap()));
     // As a crash between the two halves leaves it.
     let half = |label: &str| {
-        block_on(facet.generate(&KeySpec::p256(KeyName::new(label).unwrap()))).unwrap();
-        raw.session.destroy_object(private(label)[0]).unwrap();
+        block_on(facet.generate(&spec(label))).unwrap();
+        raw.session().destroy_object(private(label)[0]).unwrap();
         assert_eq!(public(label).len(), 1);
     };
-    half("opened");
-    assert_eq!(try_open(&*vault, PurposeKind::Signing, "opened").unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(public("opened").len(), 0);
-    half("made");
-    let made = block_on(facet.generate(&KeySpec::p256(KeyName::new("made").unwrap()))).unwrap();
-    assert_eq!((private("made").len(), public("made").len()), (1, 1));
-    half("discarded");
-    block_on(facet.discard(&KeyName::new("discarded").unwrap())).unwrap();
-    assert_eq!(public("discarded").len(), 0);
-    // The other half missing: it cannot be used, but it can be discarded.
-    raw.session.destroy_object(public("made")[0]).unwrap();
-    assert_eq!(try_open(&*vault, PurposeKind::Signing, "made").unwrap_err().kind(), Kind::Corrupt);
-    block_on(facet.discard(&KeyName::new("made").unwrap())).unwrap();
-    assert_eq!(private("made").len(), 0);
-    drop(made);
+    half("a");
+    assert_eq!(try_open(&*vault, PurposeKind::Signing, "a").unwrap_err().kind(), Kind::NotFound);
+    discard("a").unwrap();
+    assert_eq!(public("a").len(), 0);
+    // It is in nobody's way.
+    half("b");
+    let made = block_on(facet.generate(&spec("b"))).unwrap();
+    assert_eq!((private("b").len(), public("b").len()), (1, 2));
+    assert_eq!(block_on(facet.open(made.uri())).unwrap(), made);
+    // The other half missing: the key cannot be used, but it can be discarded.
+    for object in public("b") {
+        raw.session().destroy_object(object).unwrap();
+    }
+    assert_eq!(try_open(&*vault, PurposeKind::Signing, "b").unwrap_err().kind(), Kind::Corrupt);
+    discard("b").unwrap();
+    assert_eq!(private("b").len(), 0);
     // Somebody else's objects stay.
     raw.pair(&Mechanism::EccKeyPairGen, P256, "theirs", &template("theirs", PurposeKind::Signing));
-    let error = block_on(facet.discard(&KeyName::new("theirs").unwrap())).unwrap_err();
+    let error = discard("theirs").unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid, "{error}");
-    raw.session.destroy_object(private("theirs")[0]).unwrap();
-    assert_eq!(try_open(&*vault, PurposeKind::Signing, "theirs").unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(public("theirs").len(), 1);
+    assert_eq!((private("theirs").len(), public("theirs").len()), (1, 1));
 }

@@ -271,7 +271,7 @@ fn try_x25519(bench: &mut Bench<'_>) -> std::result::Result<bool, Trouble> {
     let naming = Naming { label: b"", id: b"" };
     match make::by_route(bench, X25519Route::Edwards, &naming) {
         Ok(made) => {
-            made.destroy(bench);
+            made.destroy(bench)?;
             Ok(true)
         }
         Err(trouble) if trouble.remedy() == crate::errors::Remedy::None => {

@@ -253,14 +253,17 @@ impl Bench<'_> {
         self.sent = true;
     }
 
-    /// An error for something that was not found. Where a token may be mistaken about that, it is doubtful until a
-    /// fresh connection says the same.
+    /// An error for a key that was not found, or found twice. Where a token may be mistaken about that, it is doubtful until a fresh
+    /// connection says the same.
     pub(crate) fn absent(&self, error: Error) -> Trouble {
+        if self.access.since.elapsed() < DOUBTLESS { error.into() } else { self.missing(error) }
+    }
+
+    /// The same for something that has to be there because something else is, so that even a young login may have been
+    /// too early.
+    pub(crate) fn missing(&self, error: Error) -> Trouble {
         let mistaken = self.station().offer.get().is_some_and(|offer| offer.list_races);
-        if mistaken && self.pass.is_ours() && self.access.since.elapsed() >= DOUBTLESS {
-            return Trouble::Doubtful(error);
-        }
-        error.into()
+        if mistaken && self.pass.is_ours() { Trouble::Doubtful(error) } else { error.into() }
     }
 
     /// This thread's turn at the list of objects, on tokens that need turns ([`quirks::object_list_races`]).
@@ -289,6 +292,18 @@ impl Bench<'_> {
             return Err(self.nonsense(&format!("more than {MAX_OBJECTS} objects")));
         }
         Ok(found)
+    }
+
+    /// Removes objects, and does not mind those that are gone already.
+    pub(crate) fn destroy_all(&mut self, objects: &[ObjectHandle]) -> std::result::Result<(), Trouble> {
+        for object in objects {
+            match self.destroy(*object) {
+                Ok(()) => {}
+                Err(Trouble::Answer(RvError::ObjectHandleInvalid, _)) => self.renew_session(),
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(())
     }
 
     /// An attribute of variable length. `None` when the object has none, or does not give it out.

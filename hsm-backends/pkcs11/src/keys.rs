@@ -9,8 +9,9 @@
 //! The one with the smallest id waits for the others to do so: if they do, its key is good; if one stays, that one was
 //! made and reported earlier, and the waiting one gives way, too. So at most one maker succeeds.
 //!
-//! **Halves.** A process that dies while a key is made or destroyed can leave a public half without its private one. Such
-//! a rest is removed when its name is asked for again and nothing private has that id, looked at twice.
+//! **Halves.** A process that dies while a key is made or destroyed can leave a public half without its private one. It is
+//! in nobody's way, having an id of its own, and [`discard`] removes it. Nothing else does: another process may be about
+//! to make the private half.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -36,9 +37,6 @@ const ID_LENGTH: usize = 16;
 /// for requests under way.
 const RACE: Duration = Duration::from_secs(1);
 const RACE_LOOK: Duration = Duration::from_millis(50);
-/// The two looks at a rest are this far apart: a key that is being made has both halves by then.
-const REST_LOOK: Duration = Duration::from_millis(100);
-
 /// How the token knows a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyId {
@@ -147,21 +145,13 @@ fn one(bench: &mut Bench<'_>, search: &KeyId) -> Done<Described> {
                 }
             }
             bench.confirm()?;
-            remove_rests(bench, search)?;
             return Err(bench.absent(not_found(search, bench.token())));
         }
         several => {
-            return Err(Error::new(
-                Kind::Invalid,
-                format!(
-                    "{} keys on token `{}` match `{}`",
-                    several.len(),
-                    bench.token().label,
-                    search.shown()
-                ),
-            )
-            .with_hint("name one by label and id, `object=…;id=…`, or remove the others")
-            .into());
+            let (count, token, name) = (several.len(), &bench.token().label, search.shown());
+            let error = Error::new(Kind::Invalid, format!("{count} keys on token `{token}` match `{name}`"))
+                .with_hint("name one by label and id, `object=…;id=…`, or remove the others");
+            return Err(bench.absent(error));
         }
     };
     let described = objects::describe(bench, object)?;
@@ -264,7 +254,6 @@ pub(crate) fn generate(bench: &mut Bench<'_>, making: &mut Making, deadline: Ins
     if !named(bench, &id.label)?.is_empty() {
         return Err(taken(id).into());
     }
-    remove_rests(bench, id)?;
     bench.sending();
     *sent = true;
     let naming = Naming { label: &id.label, id: &id.id };
@@ -280,7 +269,7 @@ fn remains(bench: &mut Bench<'_>, id: &KeyId) -> Done<Option<Made>> {
     if let Some(secret) = secret.first() {
         return Ok(Some(Made { secret: *secret, public: public.first().copied() }));
     }
-    destroy_all(bench, &public)?;
+    bench.destroy_all(&public)?;
     Ok(None)
 }
 
@@ -293,7 +282,8 @@ fn settle(
 ) -> Done<Opened> {
     let checked = check_made(bench, id, algorithm, made, deadline);
     if matches!(checked, Err(Trouble::Decided(_))) {
-        made.destroy(bench);
+        // A key that could not be removed is found again, and removed, by the second try.
+        made.destroy(bench)?;
     }
     checked
 }
@@ -343,36 +333,6 @@ fn taken(id: &KeyId) -> Error {
         .with_hint("open it, or choose another name")
 }
 
-/// Removes public halves of ours that have this key's label and no private half.
-fn remove_rests(bench: &mut Bench<'_>, key: &KeyId) -> Done<()> {
-    if key.label.is_empty() || key.purpose == PurposeKind::Sealing {
-        return Ok(());
-    }
-    let first = rests(bench, &key.label)?;
-    if first.is_empty() {
-        return Ok(());
-    }
-    sleep(REST_LOOK);
-    let mut rests = rests(bench, &key.label)?;
-    rests.retain(|rest| first.contains(rest));
-    destroy_all(bench, &rests)
-}
-
-fn rests(bench: &mut Bench<'_>, label: &[u8]) -> Done<Vec<ObjectHandle>> {
-    let mut rests = Vec::new();
-    let public =
-        [Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::Token(true), Attribute::Label(label.to_vec())];
-    for object in bench.find(&public)? {
-        let id = bench.bytes(object, AttributeType::Id, ID_LENGTH * 4)?.unwrap_or_default();
-        if is_ours(&id)
-            && bench.find(&[Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(id)])?.is_empty()
-        {
-            rests.push(object);
-        }
-    }
-    Ok(rests)
-}
-
 /// Destroys a key, the private half first: what a crash leaves then is public. `sent` remembers that a first try may have
 /// done it.
 pub(crate) fn destroy(bench: &mut Bench<'_>, id: &KeyId, text: &str, sent: &mut bool) -> Done<()> {
@@ -401,19 +361,7 @@ pub(crate) fn destroy(bench: &mut Bench<'_>, id: &KeyId, text: &str, sent: &mut 
             other?;
         }
     }
-    destroy_all(bench, &public)
-}
-
-/// Removes objects, and does not mind those that are gone already.
-fn destroy_all(bench: &mut Bench<'_>, objects: &[ObjectHandle]) -> Done<()> {
-    for object in objects {
-        match bench.destroy(*object) {
-            Ok(()) => {}
-            Err(Trouble::Answer(RvError::ObjectHandleInvalid, _)) => bench.renew_session(),
-            Err(trouble) => return Err(trouble),
-        }
-    }
-    Ok(())
+    bench.destroy_all(&public)
 }
 
 /// Removes all that has this name and was made by us for this purpose, whole or not.
@@ -442,7 +390,7 @@ pub(crate) fn discard(bench: &mut Bench<'_>, purpose: PurposeKind, name: &str) -
     }
     bench.confirm()?;
     bench.sending();
-    destroy_all(bench, &doomed)
+    bench.destroy_all(&doomed)
 }
 
 fn is_ours(id: &[u8]) -> bool {
@@ -493,7 +441,7 @@ fn usable(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Option<(Described
         Ok(Some((key, public)))
     })();
     match read {
-        Err(Trouble::Decided(_)) => Ok(None),
+        Err(Trouble::Decided(_) | Trouble::Doubtful(_)) => Ok(None),
         // Destroyed by somebody else since it was found, if the token itself is well.
         Err(trouble) if matches!(trouble.remedy(), Remedy::Resolve | Remedy::Device) => {
             bench.renew_session();

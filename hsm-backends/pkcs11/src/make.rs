@@ -19,13 +19,13 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    /// Removes both halves, as far as the token lets us.
-    pub(crate) fn destroy(self, bench: &mut Bench<'_>) {
-        for object in [Some(self.secret), self.public].into_iter().flatten() {
-            if bench.destroy(object).is_err() {
-                bench.renew_session();
-            }
-        }
+    /// Removes both halves. What is gone already is fine.
+    ///
+    /// # Errors
+    /// What the token answers to the first half that it does not remove.
+    pub(crate) fn destroy(self, bench: &mut Bench<'_>) -> Done<()> {
+        let objects: Vec<_> = [Some(self.secret), self.public].into_iter().flatten().collect();
+        bench.destroy_all(&objects)
     }
 }
 

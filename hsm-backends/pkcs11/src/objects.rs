@@ -136,7 +136,7 @@ impl Kept {
         if allowed_mechanisms(bench, made.secret).is_some_and(|list| !list.is_empty()) {
             kept.push(AttributeType::AllowedMechanisms);
         }
-        made.destroy(bench);
+        made.destroy(bench)?;
         Ok(Self(kept))
     }
 }
@@ -166,9 +166,8 @@ pub(crate) fn public_half(bench: &mut Bench<'_>, key: &Described) -> Done<Option
         }
     }
     bench.confirm()?;
-    Err(Error::new(
+    Err(bench.missing(Error::new(
         Kind::Corrupt,
         format!("the public half of the key `{}` is not on the token", key.id.shown()),
-    )
-    .into())
+    )))
 }

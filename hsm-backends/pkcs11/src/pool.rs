@@ -35,6 +35,9 @@ impl Settings {
     }
 }
 
+/// How long a closed pool waits for its workers.
+const LEAVE: Duration = Duration::from_secs(2);
+
 /// Whether a request changes the token. One that does may have happened although nobody learnt of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -42,6 +45,7 @@ pub(crate) enum Effect {
     Changes,
 }
 
+type Make<D> = Box<dyn Fn() -> D + Send>;
 type Work<D> = Box<dyn FnOnce(&mut D, Instant) + Send>;
 
 struct Job<D> {
@@ -64,12 +68,15 @@ pub(crate) struct Pool<D: 'static> {
 struct Shared<D> {
     name: String,
     settings: Settings,
-    make: Box<dyn Fn() -> D + Send + Sync>,
+    /// What makes a worker's `D`, until the pool is closed.
+    make: Mutex<Option<Make<D>>>,
     state: Mutex<State<D>>,
     /// Told when there is work.
     work: Condvar,
     /// Told when the watchdog sleeps and there is something to watch.
     watch: Condvar,
+    /// Told when a worker is gone.
+    gone: Condvar,
 }
 
 struct State<D> {
@@ -79,6 +86,8 @@ struct State<D> {
     hanging: usize,
     /// Workers that are not written off.
     staff: usize,
+    /// All worker threads.
+    alive: usize,
     next: u64,
     asleep: bool,
     closed: bool,
@@ -92,13 +101,14 @@ impl<D: 'static> Pool<D> {
     pub(crate) fn start(
         name: &str,
         settings: Settings,
-        make: impl Fn() -> D + Send + Sync + 'static,
+        make: impl Fn() -> D + Send + 'static,
     ) -> Result<Self> {
         let state = State {
             queue: VecDeque::new(),
             running: HashMap::new(),
             hanging: 0,
             staff: 0,
+            alive: 0,
             next: 0,
             asleep: false,
             closed: false,
@@ -107,10 +117,11 @@ impl<D: 'static> Pool<D> {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
                 settings,
-                make: Box::new(make),
+                make: Mutex::new(Some(Box::new(make))),
                 state: Mutex::new(state),
                 work: Condvar::new(),
                 watch: Condvar::new(),
+                gone: Condvar::new(),
             }),
         };
         for _ in 0..settings.workers.max(1) {
@@ -178,11 +189,14 @@ impl<D: 'static> Shared<D> {
         let id = state.next;
         state.next += 1;
         state.staff += 1;
+        state.alive += 1;
         drop(state);
         let worker = Arc::clone(shared);
         let spawned = thread::Builder::new().name(format!("pkcs11-{id}")).spawn(move || worker.serve(id));
         if let Err(e) = spawned {
-            shared.lock().staff -= 1;
+            let mut state = shared.lock();
+            state.staff -= 1;
+            state.alive -= 1;
             return Err(no_thread(e));
         }
         Ok(())
@@ -190,7 +204,16 @@ impl<D: 'static> Shared<D> {
 
     /// The life of a worker.
     fn serve(&self, id: u64) {
-        let mut desk = (self.make)();
+        let desk = self.make.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|make| make());
+        match desk {
+            Some(desk) => self.work_at(id, desk),
+            None => self.lock().staff -= 1,
+        }
+        self.lock().alive -= 1;
+        self.gone.notify_all();
+    }
+
+    fn work_at(&self, id: u64, mut desk: D) {
         while let Some(job) = self.take(id) {
             let deadline = job.ticket.deadline;
             (job.work)(&mut desk, deadline);
@@ -306,10 +329,23 @@ fn no_thread(e: std::io::Error) -> Error {
 }
 
 impl<D: 'static> Drop for Pool<D> {
+    /// Waits for the workers to leave the device, except those that hang: a process that ends while a thread is inside
+    /// a module can crash in the module's own clean-up.
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
+        let mut state = self.shared.lock();
+        state.closed = true;
         self.shared.work.notify_all();
         self.shared.watch.notify_all();
+        let until = Instant::now() + LEAVE;
+        while state.alive > state.hanging {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.shared.gone.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(state);
+        drop(self.shared.make.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
