@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use vault::{Ask, Error, Interact, Kind, MAX_PASSPHRASE, Nobody, Result, SecretBytes};
+use vault::{Ask, Error, Interact, Kind, MAX_PASSPHRASE, Result, SecretBytes};
 use zeroize::Zeroizing;
 
 /// The person at the terminal, when there is one and they may be asked.
@@ -15,6 +15,24 @@ pub(crate) fn person(no_input: bool) -> Arc<dyn Interact> {
         Arc::new(Person)
     } else {
         Arc::new(Nobody)
+    }
+}
+
+/// Nobody can be asked: says which option answers instead.
+#[derive(Debug)]
+struct Nobody;
+
+impl Interact for Nobody {
+    fn secret(&self, ask: &Ask) -> Result<SecretBytes> {
+        let (what, of, option) = match ask {
+            Ask::Pin { of } => ("PIN", of.as_str(), "pin"),
+            Ask::Passphrase { of } => ("passphrase", of.as_str(), "passphrase"),
+            _ => ("secret", "a vault", "passphrase"),
+        };
+        Err(Error::new(Kind::Presence, format!("the {what} of {of} is needed, and nobody can be asked"))
+            .with_hint(format!(
+                "pass it with --{option}-file PATH, or write it to standard input and add `--{option} -`"
+            )))
     }
 }
 

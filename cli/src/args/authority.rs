@@ -10,8 +10,10 @@ use crate::duration;
 pub(crate) enum Verb {
     /// Start an authority; returns when it is ready
     #[command(after_help = "Examples:
-  ockam-kms authority create --project-identifier demo --identity issuer --trusted-identities '{}' --http-address 127.0.0.1:4100
-  ockam-kms authority create --project-identifier demo --trusted-identities '{\"I69c228786aec9341b3c1912423ae769f63200ceb553a2eba4c5b262b6766fc7c\":{\"ockam-role\":\"enroller\"}}' --http-address 127.0.0.1:4100 --foreground")]
+  ockam-kms authority create --project-identifier demo --identity issuer \\
+    --trusted-identities '{}' --http-address 127.0.0.1:4100
+  ockam-kms authority create --project-identifier demo --foreground \\
+    --trusted-identities trusted.json --http-address 127.0.0.1:4100")]
     Create(Box<Create>),
     /// List the authorities
     #[command(after_help = "Example:\n  ockam-kms authority list")]

@@ -11,7 +11,9 @@ use crate::duration;
 pub(crate) enum Verb {
     /// Issue a credential
     #[command(after_help = "Example:
-  ockam-kms credential issue --as issuer --for I69c228786aec9341b3c1912423ae769f63200ceb553a2eba4c5b262b6766fc7c -a role=member --ttl 30m")]
+  ockam-kms credential issue --as issuer \\
+    --for I69c228786aec9341b3c1912423ae769f63200ceb553a2eba4c5b262b6766fc7c \\
+    -a role=member --ttl 30m")]
     Issue(Issue),
     /// Check a credential: prints true or false
     #[command(after_help = "Examples:
@@ -19,9 +21,8 @@ pub(crate) enum Verb {
   ockam-kms credential verify --issuer issuer --credential 8282 --exit-code")]
     Verify(Verify),
     /// Store a credential after checking it
-    #[command(
-        after_help = "Example:\n  ockam-kms credential store --issuer issuer --scope mine --credential-path credential.hex"
-    )]
+    #[command(after_help = "Example:\n  ockam-kms credential store --issuer issuer --scope mine \\
+    --credential-path credential.hex")]
     Store(Store),
     /// List the stored credentials
     #[command(after_help = "Example:\n  ockam-kms credential list --output json")]

@@ -22,9 +22,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     max_term_width = 100
 )]
 #[command(after_help = "Example:
-  ockam-kms vault create hsm --token ca --module-path /usr/lib/softhsm/libsofthsm2.so --pin-file /etc/ca.pin
+  ockam-kms vault create hsm --token ca \\
+    --module-path /usr/lib/softhsm/libsofthsm2.so --pin-file /etc/ca.pin
   ockam-kms identity create issuer --vault hsm --key-type p256
-  ockam-kms authority create --project-identifier demo --identity issuer --trusted-identities '{}' --http-address 127.0.0.1:4100")]
+  ockam-kms authority create --project-identifier demo --identity issuer \\
+    --trusted-identities '{}' --http-address 127.0.0.1:4100")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) globals: Globals,
@@ -164,8 +166,12 @@ mod tests {
                     .filter_map(|c| Some(c.get_after_help()?.to_string())),
             );
         }
+        for line in helps.iter().flat_map(|help| help.lines()) {
+            assert!(line.len() < 100, "it would be wrapped: {line}");
+        }
+        let whole: Vec<_> = helps.iter().map(|help| help.replace("\\\n", " ")).collect();
         let lines: Vec<_> =
-            helps.iter().flat_map(|help| help.lines()).filter(|line| line.contains("ockam-kms ")).collect();
+            whole.iter().flat_map(|help| help.lines()).filter(|line| line.contains("ockam-kms ")).collect();
         assert!(lines.len() > 30, "{}", lines.len());
         for line in lines {
             let start = line.find("ockam-kms ").unwrap();

@@ -9,7 +9,7 @@ pub(crate) enum Verb {
     /// Evaluate a policy, on a verified credential or on attributes to try it out
     #[command(after_help = "Examples:
   ockam-kms policy eval 'member and not guest' -a member
-  ockam-kms policy eval '(= subject.role \"member\")' --credential-path credential.hex --issuer issuer
+  ockam-kms policy eval '(= subject.role \"member\")' --issuer issuer --credential-path c.hex
   ockam-kms policy eval member -a member=no --exit-code")]
     Eval(Eval),
 }

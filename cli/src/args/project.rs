@@ -9,7 +9,8 @@ pub(crate) enum Verb {
     /// Have an enrolment ticket made; or list tickets, or revoke one
     #[command(after_help = "Examples:
   ockam-kms project ticket -a role=member --expires-in 1h --usage-count 5
-  ockam-kms project ticket --enroller --authority-route http://127.0.0.1:4100 --authority-identity 8182
+  ockam-kms project ticket --enroller \\
+    --authority-route http://127.0.0.1:4100 --authority-identity 8182
   ockam-kms project ticket --list
   ockam-kms project ticket --revoke 0123456789abcdef")]
     Ticket(Ticket),
@@ -104,7 +105,8 @@ pub(crate) struct Show {
 pub(crate) enum MemberVerb {
     /// Add a member, or replace a member's attributes
     #[command(after_help = "Example:
-  ockam-kms project-member add I69c228786aec9341b3c1912423ae769f63200ceb553a2eba4c5b262b6766fc7c -a role=member")]
+  ockam-kms project-member add \\
+    I69c228786aec9341b3c1912423ae769f63200ceb553a2eba4c5b262b6766fc7c -a role=member")]
     Add(Add),
     /// List the members
     #[command(after_help = "Example:\n  ockam-kms project-member list --enroller")]
@@ -117,7 +119,8 @@ pub(crate) enum MemberVerb {
     Show(ShowMember),
     /// Delete a member, or all that may be deleted
     #[command(after_help = "Example:
-  ockam-kms project-member delete I69c228786aec9341b3c1912423ae769f63200ceb553a2eba4c5b262b6766fc7c")]
+  ockam-kms project-member delete \\
+    I69c228786aec9341b3c1912423ae769f63200ceb553a2eba4c5b262b6766fc7c")]
     Delete(Delete),
 }
 

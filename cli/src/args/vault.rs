@@ -10,8 +10,10 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:
   ockam-kms vault create
   ockam-kms vault create locked --passphrase-file /run/secrets/passphrase
-  ockam-kms vault create hsm --token ca --module-path /usr/lib/softhsm/libsofthsm2.so --pin-file /etc/ca.pin
-  ockam-kms vault create hsm --uri 'pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/ca.pin'")]
+  ockam-kms vault create hsm --token ca \\
+    --module-path /usr/lib/softhsm/libsofthsm2.so --pin-file /etc/ca.pin
+  ockam-kms vault create hsm \\
+    --uri 'pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/ca.pin'")]
     Create(Create),
     /// List the vaults
     #[command(after_help = "Example:\n  ockam-kms vault list --output json")]
