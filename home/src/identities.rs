@@ -448,6 +448,14 @@ pub(crate) fn derived_key_name(name: &Name, suffix: &str) -> Result<Name> {
     Ok(Name::new(&format!("{stem}-{suffix}"))?)
 }
 
+/// The name of a key, when it is one that [`derived_key_name`] made with random digits: no other key ever has it.
+pub(crate) fn random_key_name(uri: &KeyUri) -> Option<Name> {
+    let text = ["name", "object"].into_iter().find_map(|attribute| uri.text(attribute).ok().flatten())?;
+    let (_, digits) = text.rsplit_once('-')?;
+    let random = digits.len() == 16 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    random.then(|| Name::new(text).ok()).flatten()
+}
+
 /// Generates a signing key: of the wanted algorithm, else of the preferred one, else of what the vault has first.
 pub(crate) async fn generate_signer(
     vaults: &Vaults,
@@ -485,4 +493,27 @@ pub(crate) async fn adopt_signer(vaults: &Vaults, vault_name: &Name, uri: &KeyUr
     })?;
     let key = facet.open(uri).await?;
     Ok(Signer::bind(std::sync::Arc::clone(&vault), key)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_random_digits_is_told_from_one_that_was_chosen() {
+        let made = fresh_key_name(&Name::new("alice").unwrap()).unwrap();
+        for scheme in [vault::Scheme::Soft, vault::Scheme::Pkcs11] {
+            assert_eq!(random_key_name(&KeyUri::of_key(scheme, &made)), Some(made.clone()));
+            for chosen in
+                ["alice", "alice-key", "0123456789abcdef", "alice-0123456789ABCDEF", "a-0123456789abcde"]
+            {
+                assert_eq!(
+                    random_key_name(&KeyUri::of_key(scheme, &Name::new(chosen).unwrap())),
+                    None,
+                    "{chosen}"
+                );
+            }
+        }
+        assert_eq!(random_key_name(&"pkcs11:id=%01".parse().unwrap()), None);
+    }
 }

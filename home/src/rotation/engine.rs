@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::home::{Home, Writer, stored_name};
 use crate::identities::{
     IdentityRecord, KeyRef, PurposeKeyRecord, adopt_signer, attest_credential_key, derived_key_name,
-    generate_signer,
+    generate_signer, random_key_name,
 };
 use crate::record::Name;
 use crate::vaults::Vaults;
@@ -342,8 +342,21 @@ impl Run<'_> {
         }
         match key.open(self.vaults).await {
             Ok(signer) => Ok(signer.destroy().await?),
-            Err(e) if e.kind() == Kind::NotFound => Ok(()),
+            // A run before this one destroyed it, or was about to: on a token, the public half may be left.
+            Err(e) if e.kind() == Kind::NotFound => match random_key_name(&key.uri()?) {
+                Some(name) => self.discard(&key.vault()?, &name).await,
+                // It was adopted. Another key may have its name by now.
+                None => Ok(()),
+            },
             Err(e) => Err(e),
+        }
+    }
+
+    async fn discard(&self, vault: &Name, key: &Name) -> Result<()> {
+        let vault = self.vaults.open(vault).await?;
+        match Arc::clone(&vault).signing() {
+            Some(facet) => Ok(Custody::<Signing>::discard(facet, key).await?),
+            None => Ok(()),
         }
     }
 
@@ -371,10 +384,7 @@ impl Run<'_> {
     async fn back(&self, entry: &Entry) -> Result<()> {
         self.still_before(entry)?;
         if let Some(new_name) = &entry.new_name {
-            let vault = self.vaults.open(&stored_name(&entry.new_vault)?).await?;
-            if let Some(facet) = Arc::clone(&vault).signing() {
-                Custody::<Signing>::discard(facet, &stored_name(new_name)?).await?;
-            }
+            self.discard(&stored_name(&entry.new_vault)?, &stored_name(new_name)?).await?;
         }
         self.journal().remove(self.writer, &self.name)
     }
