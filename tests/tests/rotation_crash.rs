@@ -291,6 +291,20 @@ fn token_to_software() {
     survives(&TOKEN_TO_SOFT);
 }
 
+/// Between the two halves of a key on a token lies a moment that no journal knows.
+#[test]
+fn a_key_that_is_half_destroyed_is_destroyed() {
+    let mut trial = Trial::new(&TOKEN_TO_TOKEN);
+    for plan in TOKEN_TO_TOKEN.plans() {
+        let _ = trial.world.rotate(&plan, Death::At(Moment::Served), false);
+        trial.world.halve(&trial.before.primary);
+        // The check sees halves.
+        let wrong = trial.look(&plan, Ending::Finished);
+        assert!(wrong.iter().any(|wrong| wrong.contains("the public half of")), "{wrong:?}");
+        assert_eq!(trial.settle(&plan, Ending::Finished), Vec::<String>::new());
+    }
+}
+
 /// What a control found: the moments of death after which the check reports something.
 fn reported(trial: &mut Trial, mut cut_off: impl FnMut(&World, &Plan, Death)) -> (Vec<Moment>, usize) {
     let [plan, _] = trial.way.plans();

@@ -5,6 +5,7 @@
 //! rotation-crash rotate HOME PLAN [MOMENT]                 rotates; kills itself at the moment
 //! rotation-crash rotate-destroying-first HOME PLAN [MOMENT]
 //! rotation-crash recover HOME null [MOMENT]                recovers; kills itself at the moment
+//! rotation-crash halve HOME KEY                            destroys the private half of a key, and leaves the public one
 //! rotation-crash look HOME null                            prints what the record says and what the tokens hold
 //! ```
 
@@ -38,6 +39,7 @@ fn main() -> Result<()> {
         "rotate" => rotate(&home, &serde_json::from_str(argument)?, death, false),
         "rotate-destroying-first" => rotate(&home, &serde_json::from_str(argument)?, death, true),
         "recover" => recover(&home, death),
+        "halve" => halve(&home, &serde_json::from_str(argument)?),
         "look" => look(&home),
         other => Err(format!("there is no verb `{other}`").into()),
     }
@@ -55,11 +57,6 @@ fn open_all(vaults: &Vaults) -> Result<()> {
         block_on(vaults.open(&name))?;
     }
     Ok(())
-}
-
-/// The process ends now, and with it every session. Closing them would happen on other threads, at the same time.
-fn leave(vaults: Vaults) {
-    std::mem::forget(vaults);
 }
 
 fn setup(home: &Home, setup: &Setup) -> Result<()> {
@@ -81,7 +78,6 @@ fn setup(home: &Home, setup: &Setup) -> Result<()> {
         SystemClock.now().after(3600),
         &SystemClock,
     ))?;
-    leave(vaults);
     Ok(())
 }
 
@@ -124,7 +120,6 @@ fn rotate(home: &Home, plan: &Plan, dies_at: Option<Moment>, destroys_first: boo
     println!("{READY}");
     block_on(rotation::rotate(&writer, &vaults, plan, &doomed, &SystemClock))?;
     println!("{DONE}");
-    leave(vaults);
     Ok(())
 }
 
@@ -140,7 +135,6 @@ fn recover(home: &Home, dies_at: Option<Moment>) -> Result<()> {
         }
     }
     println!("{DONE}");
-    leave(vaults);
     Ok(())
 }
 
@@ -183,7 +177,6 @@ fn look(home: &Home) -> Result<()> {
         journals: Vec::new(),
     };
     println!("{}", serde_json::to_string(&look)?);
-    leave(vaults);
     Ok(())
 }
 
@@ -228,6 +221,11 @@ impl Object {
         object
     }
 
+    /// The public half, as hex. The point is a DER octet string, of two bytes and the key.
+    fn key(&self) -> String {
+        hex::encode(self.point.get(2..).unwrap_or_default())
+    }
+
     /// SoftHSM writes an object attribute by attribute, the name and the key last. A death in between leaves one that has
     /// neither.
     fn is_unfinished(&self) -> bool {
@@ -235,8 +233,8 @@ impl Object {
     }
 }
 
-/// Every object of a token, as the token lists them.
-fn objects(vault: &KeyUri) -> Result<Held> {
+/// The token of a vault, without our own backend.
+fn token(vault: &KeyUri) -> Result<(Pkcs11, Session)> {
     let pin_file = vault.require("pin-source")?.trim_start_matches("file:");
     let pin = std::fs::read_to_string(Path::new(pin_file))?;
     let module = Pkcs11::new(vault.require("module-path")?)?;
@@ -248,8 +246,30 @@ fn objects(vault: &KeyUri) -> Result<Held> {
             slot = Some(candidate);
         }
     }
-    let session = module.open_ro_session(slot.ok_or("the token is not there")?)?;
+    let session = module.open_rw_session(slot.ok_or("the token is not there")?)?;
     session.login(UserType::User, Some(&AuthPin::new(pin.trim().into())))?;
+    Ok((module, session))
+}
+
+fn halve(home: &Home, key: &Named) -> Result<()> {
+    let (module, session) = token(&home.vault(&Name::new(&key.vault)?)?.uri()?)?;
+    for handle in session.find_objects(&[Attribute::Class(ObjectClass::PUBLIC_KEY)])? {
+        let public = Object::read(&session, handle);
+        if public.key() == key.public {
+            let id = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(public.id)];
+            for private in session.find_objects(&id)? {
+                session.destroy_object(private)?;
+            }
+        }
+    }
+    drop(session);
+    module.finalize()?;
+    Ok(())
+}
+
+/// Every object of a token, as the token lists them.
+fn objects(vault: &KeyUri) -> Result<Held> {
+    let (module, session) = token(vault)?;
     let mut held = Held::default();
     let (mut private, mut public) = (BTreeSet::new(), BTreeMap::new());
     for handle in session.find_objects(&[])? {
@@ -261,11 +281,7 @@ fn objects(vault: &KeyUri) -> Result<Held> {
         let what = (String::from_utf8_lossy(&object.name).into_owned(), hex::encode(&object.id));
         let single = match object.class {
             Some(ObjectClass::PRIVATE_KEY) => private.insert(what.clone()),
-            // The point is a DER octet string, of two bytes and the key.
-            Some(ObjectClass::PUBLIC_KEY) => {
-                let key = hex::encode(object.point.get(2..).unwrap_or_default());
-                public.insert(what.clone(), key).is_none()
-            }
+            Some(ObjectClass::PUBLIC_KEY) => public.insert(what.clone(), object.key()).is_none(),
             _ => false,
         };
         if !single {

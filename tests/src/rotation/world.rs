@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use home::rotation::{Moment, Plan};
 use serde_json::Value as Json;
 
-use super::{DONE, Held, Look, Place, READY, Setup, moment};
+use super::{DONE, Held, Look, Named, Place, READY, Setup, moment};
 use crate::softhsm::SoftHsm;
 
 /// How a process dies.
@@ -133,6 +133,14 @@ impl World {
         let lines = self.through("recover", "null");
         let failures = lines.iter().filter_map(|line| line.strip_prefix("failed "));
         failures.map(str::to_owned).collect()
+    }
+
+    /// Destroys the private half of a key on a token, as a process does that dies in the midst of destroying a key.
+    ///
+    /// # Panics
+    /// When the process fails.
+    pub fn halve(&self, key: &Named) {
+        self.through("halve", &serde_json::to_string(key).unwrap());
     }
 
     /// Looks at it, in a new process and through the file system.
