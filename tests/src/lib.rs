@@ -1,5 +1,6 @@
 //! What the tests of several crates share: fixtures.
 
+pub mod cli;
 pub mod judge;
 pub mod p11kit;
 pub mod rotation;

@@ -1,0 +1,108 @@
+//! Names for what is random in a transcript: identifiers and hashes are numbered as they appear, so that a transcript also
+//! shows which of them are the same.
+
+use std::path::Path;
+
+/// Replaces what differs from run to run.
+#[derive(Debug)]
+pub(super) struct Redactor {
+    directory: String,
+    identifiers: Vec<String>,
+    hashes: Vec<String>,
+}
+
+impl Redactor {
+    pub(super) fn new(directory: &Path) -> Self {
+        Self { directory: directory.display().to_string(), identifiers: Vec::new(), hashes: Vec::new() }
+    }
+
+    pub(super) fn redact(&mut self, text: &str) -> String {
+        let text = text.replace(&self.directory, "DIR");
+        let mut redacted = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some(c) = rest.chars().next() {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+            if end == 0 {
+                redacted.push(c);
+                rest = &rest[c.len_utf8()..];
+                continue;
+            }
+            let (word, after) = rest.split_at(end);
+            let (name, taken) = self.name(word, after, &redacted);
+            redacted.push_str(&name);
+            rest = &rest[taken..];
+        }
+        redacted
+    }
+
+    /// What stands for a word, and how much of the text it covers.
+    fn name(&mut self, word: &str, after: &str, before: &str) -> (String, usize) {
+        let hex = |text: &str| text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        let digits = |text: &str| text.bytes().all(|c| c.is_ascii_digit());
+        let whole = |name: String| (name, word.len());
+        if let Some(digits) = word.strip_prefix('I').filter(|digits| digits.len() == 64 && hex(digits)) {
+            return whole(format!("I<{}>", number(&mut self.identifiers, digits)));
+        }
+        if word.len() == 64 && hex(word) {
+            // The first change's hash is the identifier, without its letter.
+            if let Some(known) = self.identifiers.iter().position(|known| known == word) {
+                return whole(format!("<hash of I<{}>>", known + 1));
+            }
+            return whole(format!("<hash {}>", number(&mut self.hashes, word)));
+        }
+        if word.len() > 64 && hex(word) {
+            return whole("<hex>".to_owned());
+        }
+        let random = before.ends_with('-') && hex(word) && matches!(word.len(), 8 | 16);
+        if random || (word.len() == 16 && hex(word)) {
+            return whole("<random>".to_owned());
+        }
+        if before.ends_with("127.0.0.1:") && digits(word) {
+            return whole("<port>".to_owned());
+        }
+        if (before.ends_with("\"pid\":") || before.ends_with("process ")) && digits(word) {
+            return whole("<pid>".to_owned());
+        }
+        // 2026-11-22T18:00:00Z (1795370400)
+        if word.len() == 4
+            && digits(word)
+            && after.len() > 16
+            && after.as_bytes()[6] == b'T'
+            && after.as_bytes()[15] == b'Z'
+        {
+            return ("<time>".to_owned(), word.len() + 16);
+        }
+        if word.len() == 10 && digits(word) && word.starts_with(['1', '2']) {
+            return whole("<time>".to_owned());
+        }
+        whole(word.to_owned())
+    }
+}
+
+fn number(known: &mut Vec<String>, text: &str) -> usize {
+    if let Some(place) = known.iter().position(|known| known == text) {
+        return place + 1;
+    }
+    known.push(text.to_owned());
+    known.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_random_gets_a_name() {
+        let mut redactor = Redactor::new(Path::new("/some/dir"));
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let text = format!(
+            "I{a} I{b} I{a} {a} {b}{b} /some/dir/x default-0123456789abcdef vault-01234567 127.0.0.1:4100 \
+             2026-11-22T18:00:00Z (1795370400) \"pid\":77, 8 words é"
+        );
+        assert_eq!(
+            redactor.redact(&text),
+            "I<1> I<2> I<1> <hash of I<1>> <hex> DIR/x default-<random> vault-<random> 127.0.0.1:<port> \
+             <time> (<time>) \"pid\":<pid>, 8 words é"
+        );
+    }
+}
