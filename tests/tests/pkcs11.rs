@@ -190,6 +190,15 @@ fn a_key_deleted_behind_our_back_is_gone() {
     assert_eq!(signs(&vault, &gone).unwrap_err().kind(), Kind::NotFound);
 }
 
+/// Ends what watches this flag, also when the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn a_token_that_went_away_is_used_again_when_it_is_back() {
     let Some(hsm) = SoftHsm::enter("a_token_that_went_away_is_used_again_when_it_is_back") else { return };
@@ -202,6 +211,7 @@ fn a_token_that_went_away_is_used_again_when_it_is_back() {
     let away = hsm.directory().join("away");
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _ends_them = Ends(&done);
         let watched: Vec<_> = neighbours
             .iter()
             .map(|(key, vault)| {
@@ -225,7 +235,8 @@ fn a_token_that_went_away_is_used_again_when_it_is_back() {
                 let error = signs(&vault, &key).expect_err("the token is away");
                 assert_eq!(error.kind(), Kind::Unavailable, "{error}");
                 assert!(matches!(error.retry(), Retry::After(_)), "{error:?}");
-                assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+                // Long before its deadline.
+                assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
                 let made = p256(&vault, "while-away").expect_err("the token is away");
                 assert_eq!(made.kind(), Kind::Unavailable, "{made}");
                 assert_eq!(block_on(vault.listing().unwrap().list()).unwrap_err().kind(), Kind::Unavailable);

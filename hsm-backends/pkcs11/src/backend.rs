@@ -84,7 +84,7 @@ struct Seen {
     token: Token,
     siblings: Vec<String>,
     needs_login: bool,
-    list_races: bool,
+    may_mistake: bool,
     mechanisms: Vec<MechanismType>,
     hardware: Vec<MechanismType>,
 }
@@ -112,7 +112,7 @@ fn open(address: &Address, settings: Settings, interact: &Arc<dyn Interact>) -> 
         let name = format!("token `{}`", seen.token.label);
         Pool::start(&name, settings, move || Desk::new(Arc::clone(&station)))?
     };
-    let offer = Offer { list_races: seen.list_races, ..listed(&seen.mechanisms) };
+    let offer = Offer { may_mistake: seen.may_mistake, ..listed(&seen.mechanisms) };
     let offer = survey(&pool, offer)?;
     let capabilities = capabilities(&offer, &seen, presence);
     // The vault holds the pool only, so that the last worker, and never a caller, closes the login.
@@ -128,13 +128,18 @@ fn within<T: Send + 'static>(
 ) -> Result<T> {
     let deadline = Instant::now() + limit;
     let (sender, receiver) = sync_channel(1);
-    thread::Builder::new()
+    let step = thread::Builder::new()
         .name("pkcs11-step".to_owned())
         .spawn(move || {
             let _ = sender.send(work(deadline));
         })
         .map_err(|e| Error::new(Kind::Exhausted, "the system gives no more threads").with_source(e))?;
-    receiver.recv_timeout(limit).unwrap_or_else(|e| {
+    let answer = receiver.recv_timeout(limit);
+    if !matches!(answer, Err(RecvTimeoutError::Timeout)) {
+        // See the end of a pool.
+        let _ = step.join();
+    }
+    answer.unwrap_or_else(|e| {
         Err(match e {
             RecvTimeoutError::Timeout => Error::new(
                 Kind::Unavailable,
@@ -185,12 +190,15 @@ fn look_again(
 /// Finds the token by label and, if given, serial number.
 fn look_once(pass: &Pass, address: &Address) -> Result<Seen> {
     let told = |e| Trouble::from(e).into_error(&address.label, false);
+    let _turn = pass.turn();
+    let mut needs_turns = false;
     let mut labels = Vec::new();
     let mut same_label: Vec<(_, TokenInfo)> = Vec::new();
     for slot in pass.context().get_slots_with_token().map_err(told)? {
         // A slot that cannot be read is none of ours.
         let Ok(info) = pass.context().get_token_info(slot) else { continue };
-        if !info.token_initialized() {
+        needs_turns |= quirks::needs_turns(&info);
+        if !info.token_initialized() || quirks::is_torn(&info) {
             continue;
         }
         labels.push(format!("`{}`", info.label().escape_debug()));
@@ -198,6 +206,7 @@ fn look_once(pass: &Pass, address: &Address) -> Result<Seen> {
             same_label.push((slot, info));
         }
     }
+    pass.set_needs_turns(needs_turns);
     let wanted =
         |info: &TokenInfo| address.serial.as_deref().is_none_or(|serial| serial == info.serial_number());
     let mut chosen = same_label.iter().filter(|(_, info)| wanted(info));
@@ -224,7 +233,7 @@ fn look_once(pass: &Pass, address: &Address) -> Result<Seen> {
             .filter(|serial| serial != info.serial_number())
             .collect(),
         needs_login: info.login_required(),
-        list_races: quirks::object_list_races(info),
+        may_mistake: quirks::needs_turns(info),
         hardware: mechanisms.iter().copied().filter(by_hardware).collect(),
         mechanisms,
     })
@@ -253,7 +262,7 @@ fn listed(mechanisms: &[MechanismType]) -> Offer {
         ed25519: all(&[MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, MechanismType::EDDSA]),
         x25519: X25519Route::listed(mechanisms),
         aes_gcm: all(&[MechanismType::AES_KEY_GEN, MechanismType::AES_GCM]),
-        list_races: false,
+        may_mistake: false,
     }
 }
 

@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, ObjectHandle};
 use cryptoki::session::Session;
+use cryptoki::slot::TokenInfo;
 use vault::{Algorithm, Error, Kind, Result};
 
 use crate::address::Token;
 use crate::errors::{Remedy, Trouble, indeterminate};
 use crate::keeper::{Access, Keeper, is_logged_in, open_session};
-use crate::module::{Pass, Turn};
+use crate::module::Pass;
 use crate::objects::Kept;
 use crate::quirks::{self, X25519Route};
+use crate::turns::Turn;
 
 /// The most objects that one search may bring: a device is an input source, too.
 const MAX_OBJECTS: usize = 10_000;
@@ -52,8 +54,8 @@ pub(crate) struct Offer {
     pub(crate) ed25519: bool,
     pub(crate) x25519: Option<X25519Route>,
     pub(crate) aes_gcm: bool,
-    /// [`quirks::object_list_races`].
-    pub(crate) list_races: bool,
+    /// Whether the token may take what is there for missing (quirks: torn reads).
+    pub(crate) may_mistake: bool,
 }
 
 impl Offer {
@@ -150,7 +152,7 @@ impl Desk {
                 (Err(error), Some((_, true))) => return Err(indeterminate(error)),
                 (Err(error), _) => return Err(error),
             };
-            let mut bench = Bench { desk: self, pass: &pass, access, sent: false, resolved: None };
+            let mut bench = Bench::new(self, &pass, access);
             // The library computes with what the device returned: a panic there is the device's fault, and must not
             // take the worker with it.
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut bench)));
@@ -214,9 +216,15 @@ pub(crate) struct Bench<'a> {
     access: Access,
     sent: bool,
     resolved: Option<String>,
+    turn: Option<Turn>,
+    in_turn: bool,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    fn new(desk: &'a mut Desk, pass: &'a Pass, access: Access) -> Self {
+        Self { desk, pass, access, sent: false, resolved: None, turn: None, in_turn: false }
+    }
+
     pub(crate) fn station(&self) -> &Arc<Station> {
         &self.desk.station
     }
@@ -262,32 +270,36 @@ impl Bench<'_> {
     /// The same for something that has to be there because something else is, so that even a young login may have been
     /// too early.
     pub(crate) fn missing(&self, error: Error) -> Trouble {
-        let mistaken = self.station().offer.get().is_some_and(|offer| offer.list_races);
+        let mistaken = self.station().offer.get().is_some_and(|offer| offer.may_mistake);
         if mistaken && self.pass.is_ours() { Trouble::Doubtful(error) } else { error.into() }
     }
 
-    /// This thread's turn at the list of objects, on tokens that need turns ([`quirks::object_list_races`]).
-    pub(crate) fn turn(&self) -> Option<Turn> {
-        let needed = self.desk.station.offer.get().is_none_or(|offer| offer.list_races);
-        needed.then(|| self.pass.turn())
+    /// Does something in one turn, on tokens that need turns ([`quirks::needs_turns`]). Turns within turns are one.
+    pub(crate) fn in_turn<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let outermost = !self.in_turn;
+        if outermost {
+            self.turn = self.pass.turn();
+            self.in_turn = true;
+        }
+        let done = work(self);
+        if outermost {
+            self.turn = None;
+            self.in_turn = false;
+        }
+        done
     }
 
     /// Removes an object.
     pub(crate) fn destroy(&mut self, object: ObjectHandle) -> std::result::Result<(), Trouble> {
-        let turn = self.turn();
-        let outcome = self.session()?.destroy_object(object);
-        drop(turn);
-        Ok(outcome?)
+        self.in_turn(|bench| Ok(bench.session()?.destroy_object(object)?))
     }
 
     /// The objects that a template matches.
     pub(crate) fn find(&mut self, template: &[Attribute]) -> std::result::Result<Vec<ObjectHandle>, Trouble> {
-        let mut found = Vec::new();
-        let turn = self.turn();
-        for object in self.session()?.iter_objects(template)?.take(MAX_OBJECTS + 1) {
-            found.push(object?);
-        }
-        drop(turn);
+        let found = self.in_turn(|bench| {
+            let objects = bench.session()?.iter_objects(template)?.take(MAX_OBJECTS + 1);
+            objects.map(|object| Ok(object?)).collect::<std::result::Result<Vec<_>, Trouble>>()
+        })?;
         if found.len() > MAX_OBJECTS {
             return Err(self.nonsense(&format!("more than {MAX_OBJECTS} objects")));
         }
@@ -350,27 +362,23 @@ impl Bench<'_> {
     }
 
     /// That nothing was found means something only while the token is there and we are logged in to it.
-    pub(crate) fn confirm(&mut self) -> std::result::Result<(), Trouble> {
-        let token = self.token().clone();
-        let there = self.pass.context().get_token_info(self.access.slot).is_ok_and(|info| {
+    pub(crate) fn confirm(&mut self) -> std::result::Result<TokenInfo, Trouble> {
+        let info = self.in_turn(|bench| bench.pass.context().get_token_info(bench.access.slot));
+        let token = self.token();
+        let there = info.ok().filter(|info| {
             info.token_initialized() && info.label() == token.label && info.serial_number() == token.serial
         });
-        if !there {
-            return Err(Trouble::Away(Remedy::Device));
-        }
-        let needs_login =
-            self.pass.context().get_token_info(self.access.slot).is_ok_and(|info| info.login_required());
-        if needs_login && !is_logged_in(self.session()?) {
+        let Some(info) = there else { return Err(Trouble::Away(Remedy::Device)) };
+        if info.login_required() && !is_logged_in(self.session()?) {
             return Err(Trouble::Away(Remedy::Login));
         }
-        Ok(())
+        Ok(info)
     }
 
     /// That a key may be made: the token is there, and the login is that of the token as it is now
     /// ([`quirks::login_outlives_token`]).
     pub(crate) fn may_make_keys(&mut self) -> std::result::Result<(), Trouble> {
-        self.confirm()?;
-        let info = self.pass.context().get_token_info(self.access.slot)?;
+        let info = self.confirm()?;
         if !quirks::login_outlives_token(&info) || !self.pass.is_ours() || self.access.since.elapsed() < FRESH
         {
             return Ok(());

@@ -18,6 +18,7 @@ use vault::{Error, Kind, Result, Retry};
 use crate::address::{PinSource, Token};
 use crate::errors::{Remedy, Trouble, away};
 use crate::module::{Module, Pass};
+use crate::quirks;
 
 /// How long an absent token is left alone before the next request looks for it again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -323,6 +324,7 @@ impl Keeper {
 
     /// Whether the token is in this slot, going by its serial number.
     fn is_there(&self, pass: &Pass, slot: Slot) -> bool {
+        let _turn = pass.turn();
         pass.context().get_token_info(slot).is_ok_and(|info| self.is_ours(&info))
     }
 
@@ -333,6 +335,7 @@ impl Keeper {
     }
 
     fn find(&self, pass: &Pass) -> std::result::Result<Slot, Failure> {
+        let _turn = pass.turn();
         let slots = pass.context().get_slots_with_token();
         let slots =
             slots.map_err(|e| Failure::Absent(Trouble::from(e).into_error(&self.token.label, false)))?;
@@ -346,6 +349,7 @@ impl Keeper {
             let serial = info.serial_number().to_owned();
             if info.token_initialized()
                 && info.label() == self.token.label
+                && !quirks::is_torn(&info)
                 && !self.siblings.contains(&serial)
             {
                 replaced_by = Some(serial);
@@ -370,6 +374,7 @@ impl Keeper {
         slot: Slot,
         login_at: Option<Instant>,
     ) -> std::result::Result<Login, Failure> {
+        let _turn = pass.turn();
         let label = &self.token.label;
         let failed = |error: LibraryError| Failure::Absent(Trouble::from(error).into_error(label, false));
         let info = pass.context().get_token_info(slot).map_err(failed)?;

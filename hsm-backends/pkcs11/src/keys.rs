@@ -251,13 +251,14 @@ pub(crate) fn generate(bench: &mut Bench<'_>, making: &mut Making, deadline: Ins
             return settle(bench, id, *algorithm, made, deadline);
         }
     }
-    if !named(bench, &id.label)?.is_empty() {
-        return Err(taken(id).into());
-    }
-    bench.sending();
-    *sent = true;
-    let naming = Naming { label: &id.label, id: &id.id };
-    let made = make::objects(bench, *algorithm, &naming, true, true)?;
+    let made = bench.in_turn(|bench| {
+        if !named(bench, &id.label)?.is_empty() {
+            return Err(taken(id).into());
+        }
+        bench.sending();
+        *sent = true;
+        make::objects(bench, *algorithm, &Naming { label: &id.label, id: &id.id }, true, true)
+    })?;
     settle(bench, id, *algorithm, made, deadline)
 }
 

@@ -40,6 +40,7 @@ mod quirks;
 mod reply;
 mod template;
 mod trust;
+mod turns;
 mod vault;
 
 pub use backend::Pkcs11Backend;

@@ -79,19 +79,16 @@ fn once(
     if public_half.is_none() && (algorithm != Algorithm::Aes256Gcm || spelling > 0) {
         return None;
     }
-    let turn = bench.turn();
-    let session = match bench.session() {
-        Ok(session) => session,
-        Err(trouble) => return Some(Err(trouble)),
-    };
-    let made = match public_half {
-        Some(public_half) => session
-            .generate_key_pair(by, &public_half, &secret_half)
-            .map(|(public, secret)| Made { secret, public: Some(public) }),
-        None => session.generate_key(by, &secret_half).map(|secret| Made { secret, public: None }),
-    };
-    drop(turn);
-    Some(made.map_err(Trouble::from))
+    Some(bench.in_turn(|bench| {
+        let session = bench.session()?;
+        let made = match public_half {
+            Some(public_half) => session
+                .generate_key_pair(by, &public_half, &secret_half)
+                .map(|(public, secret)| Made { secret, public: Some(public) }),
+            None => session.generate_key(by, &secret_half).map(|secret| Made { secret, public: None }),
+        };
+        Ok(made?)
+    }))
 }
 
 /// An X25519 key that lives as long as its session, made this way: whether a token can.

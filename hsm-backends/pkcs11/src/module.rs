@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use cryptoki::error::{Error as LibraryError, RvError};
 use vault::{Error, Kind, Result};
 
 use crate::errors::{AGAIN, Trouble};
+use crate::turns::{Turn, Turns};
 
 /// The most resets within a while: each makes every vault of the module log in again.
 const RESETS: usize = 8;
@@ -26,8 +28,9 @@ static MODULES: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new
 
 pub(crate) struct Module {
     path: PathBuf,
-    /// Taken in turns where a module needs that.
     turns: Arc<Turns>,
+    /// Whether it needs turns; until its tokens were seen, it may.
+    needs_turns: AtomicBool,
     context: OnceLock<Pkcs11>,
     gate: Mutex<Gate>,
     changed: Condvar,
@@ -73,7 +76,8 @@ impl Module {
                 Gate { phase: Phase::New, inside: 0, generation: 0, resets: VecDeque::new(), ours: false };
             Arc::new(Self {
                 path: path.to_owned(),
-                turns: Arc::default(),
+                turns: Turns::at(path),
+                needs_turns: AtomicBool::new(true),
                 context: OnceLock::new(),
                 gate: Mutex::new(gate),
                 changed: Condvar::new(),
@@ -98,9 +102,11 @@ impl Module {
         }
         gate.phase = Phase::Busy;
         drop(gate);
-        let started = self
-            .load()
-            .and_then(|context| initialise(&context).map_err(|e| self.says(e)).map(|ours| (context, ours)));
+        let started = self.load().and_then(|context| {
+            let _turn = self.turn();
+            let ours = initialise(&context).map_err(|e| self.says(e))?;
+            Ok((context, ours))
+        });
         let mut gate = self.lock();
         let done = started.map(|(context, ours)| {
             let _ = self.context.set(context);
@@ -188,7 +194,7 @@ impl Module {
         drop(gate);
         let done = match self.context.get() {
             None => Err(self.standstill()),
-            Some(context) => again(context, was == Phase::Stopped).map_err(|e| self.says(e)),
+            Some(context) => self.again(context, was == Phase::Stopped).map_err(|e| self.says(e)),
         };
         let mut gate = self.lock();
         gate.phase = if done.is_ok() { Phase::Ready } else { Phase::Stopped };
@@ -196,6 +202,17 @@ impl Module {
         drop(gate);
         self.changed.notify_all();
         done
+    }
+
+    fn again(&self, context: &Pkcs11, stopped: bool) -> std::result::Result<(), LibraryError> {
+        let _turn = self.turn();
+        if !stopped {
+            match context.clone().finalize() {
+                Ok(()) | Err(LibraryError::Pkcs11(RvError::CryptokiNotInitialized, _)) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        initialise(context).map(drop)
     }
 
     /// Whether a reset would be tried.
@@ -207,6 +224,10 @@ impl Module {
     /// The generation, whether or not the module runs.
     pub(crate) fn generation(&self) -> u64 {
         self.lock().generation
+    }
+
+    fn turn(&self) -> Option<Turn> {
+        self.needs_turns.load(Ordering::Relaxed).then(|| self.turns.take())
     }
 
     fn standstill(&self) -> Error {
@@ -247,32 +268,6 @@ fn initialise(context: &Pkcs11) -> std::result::Result<bool, LibraryError> {
     }
 }
 
-fn again(context: &Pkcs11, stopped: bool) -> std::result::Result<(), LibraryError> {
-    if !stopped {
-        match context.clone().finalize() {
-            Ok(()) | Err(LibraryError::Pkcs11(RvError::CryptokiNotInitialized, _)) => {}
-            Err(other) => return Err(other),
-        }
-    }
-    initialise(context).map(drop)
-}
-
-#[derive(Default)]
-struct Turns {
-    taken: Mutex<bool>,
-    free: Condvar,
-}
-
-/// One thread's turn at something that the module cannot do twice at a time.
-pub(crate) struct Turn(Arc<Turns>);
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        self.0.free.notify_one();
-    }
-}
-
 /// Permission to be inside the module.
 pub(crate) struct Pass {
     module: Arc<Module>,
@@ -289,16 +284,14 @@ impl Pass {
         self.generation
     }
 
-    /// Waits for a turn.
-    pub(crate) fn turn(&self) -> Turn {
-        let turns = Arc::clone(&self.module.turns);
-        let mut taken = turns.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        while *taken {
-            taken = turns.free.wait(taken).unwrap_or_else(PoisonError::into_inner);
-        }
-        *taken = true;
-        drop(taken);
-        Turn(turns)
+    /// Waits for a turn, if the module needs that.
+    pub(crate) fn turn(&self) -> Option<Turn> {
+        self.module.turn()
+    }
+
+    /// Says whether the module needs turns, once that is known.
+    pub(crate) fn set_needs_turns(&self, needs: bool) {
+        self.module.needs_turns.store(needs, Ordering::Relaxed);
     }
 
     /// Whether this backend initialised the module, and so may reset it.

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use vault::{Error, Kind, Result, Retry};
@@ -86,8 +86,9 @@ struct State<D> {
     hanging: usize,
     /// Workers that are not written off.
     staff: usize,
-    /// All worker threads.
+    /// All worker threads that have not ended.
     alive: usize,
+    threads: Vec<JoinHandle<()>>,
     next: u64,
     asleep: bool,
     closed: bool,
@@ -109,6 +110,7 @@ impl<D: 'static> Pool<D> {
             hanging: 0,
             staff: 0,
             alive: 0,
+            threads: Vec::new(),
             next: 0,
             asleep: false,
             closed: false,
@@ -193,12 +195,16 @@ impl<D: 'static> Shared<D> {
         drop(state);
         let worker = Arc::clone(shared);
         let spawned = thread::Builder::new().name(format!("pkcs11-{id}")).spawn(move || worker.serve(id));
-        if let Err(e) = spawned {
-            let mut state = shared.lock();
-            state.staff -= 1;
-            state.alive -= 1;
-            return Err(no_thread(e));
+        let mut state = shared.lock();
+        match spawned {
+            Ok(thread) => state.threads.push(thread),
+            Err(e) => {
+                state.staff -= 1;
+                state.alive -= 1;
+                return Err(no_thread(e));
+            }
         }
+        state.threads.retain(|thread| !thread.is_finished());
         Ok(())
     }
 
@@ -329,8 +335,9 @@ fn no_thread(e: std::io::Error) -> Error {
 }
 
 impl<D: 'static> Drop for Pool<D> {
-    /// Waits for the workers to leave the device, except those that hang: a process that ends while a thread is inside
-    /// a module can crash in the module's own clean-up.
+    /// Waits for the workers to end, except those that hang. A process that ends while a thread is inside a module, or
+    /// while a thread that was there is ending (libraries clean up after their threads), can crash in the module's own
+    /// clean-up.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.closed = true;
@@ -344,7 +351,12 @@ impl<D: 'static> Drop for Pool<D> {
             }
             state = self.shared.gone.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        let threads = std::mem::take(&mut state.threads);
+        let all = state.alive == 0;
         drop(state);
+        for thread in threads.into_iter().filter(|thread| all || thread.is_finished()) {
+            let _ = thread.join();
+        }
         drop(self.shared.make.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }

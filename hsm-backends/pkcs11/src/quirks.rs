@@ -17,9 +17,9 @@
 //! * **Sticky absence.** Once SoftHSM has missed a token's directory it answers `CKR_OBJECT_HANDLE_INVALID`, finds nothing,
 //!   and never sees the token again before `C_Initialize`; it never says `CKR_TOKEN_NOT_PRESENT`. Where looking for
 //!   the token fails, the module is reset ([`crate::keeper`]).
-//! * **Torn reads.** SoftHSM rewrites a token's own file at every login, and a process that reads it at that moment takes the
-//!   token, or a key that is just being made, for broken until the next `C_Initialize`. So a token that was there is
-//!   looked for more than once, and a key is missing only when a fresh look says so ([`object_list_races`]).
+//! * **Torn reads.** What SoftHSM reads while it is being written ([`needs_turns`]) it may take for broken until the next
+//!   `C_Initialize`. So a token that was there is looked for more than once, and a key is missing, or there twice, only
+//!   when a fresh look says so ([`crate::desk::Bench::absent`]).
 //! * **Frozen slots.** SoftHSM lists the tokens that were there at `C_Initialize`. A token that is not found when a vault is
 //!   opened is looked for once more after a reset ([`crate::backend`]).
 //! * **A key that is no more** is `CKR_OBJECT_HANDLE_INVALID` on SoftHSM, also for a key deleted by another process, and
@@ -123,11 +123,18 @@ pub(crate) fn login_outlives_token(info: &TokenInfo) -> bool {
     info.manufacturer_id() == "SoftHSM project"
 }
 
-/// SoftHSM's list of a token's objects is not safe against its own threads: a search that reads the directory while a
-/// key is being made takes the new file for one that was removed, and the making ends in `CKR_GENERAL_ERROR`. Searching,
-/// making and destroying take turns there. Using keys does not touch the list.
-pub(crate) fn object_list_races(info: &TokenInfo) -> bool {
+/// SoftHSM is not safe against its own threads and processes when it reads what is being written: a search while a key
+/// is being made takes the new file for one that was removed, and the making ends in `CKR_GENERAL_ERROR`, or sees the key
+/// twice; a login rewrites the token's own file, and who reads that file in the same moment takes the token for broken,
+/// nameless, or of another PIN. So starting, logging in, searching, making and destroying take turns
+/// ([`crate::turns`]). Using keys does not.
+pub(crate) fn needs_turns(info: &TokenInfo) -> bool {
     info.manufacturer_id() == "SoftHSM project"
+}
+
+/// What a torn read of a token's own file shows: initialised, but without a serial number, which SoftHSM always gives.
+pub(crate) fn is_torn(info: &TokenInfo) -> bool {
+    needs_turns(info) && info.serial_number().is_empty()
 }
 
 #[cfg(test)]
