@@ -39,7 +39,6 @@ impl Ran {
     /// # Panics
     /// When it is another.
     #[track_caller]
-    #[must_use]
     pub fn code(self, wanted: i32) -> Self {
         assert_eq!(self.code, wanted, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
@@ -237,6 +236,21 @@ impl Kms {
             }
         }
         hex::encode(hash.finalize())
+    }
+}
+
+/// No server outlives its test.
+impl Drop for Kms {
+    fn drop(&mut self) {
+        for home in std::fs::read_dir(self.directory.path()).into_iter().flatten().flatten() {
+            let records = std::fs::read_dir(home.path().join("servers")).into_iter().flatten().flatten();
+            for record in records.filter_map(|file| file.file_name().into_string().ok()) {
+                if let Some(name) = record.strip_suffix(".json") {
+                    let mut stop = self.command(&["node", "stop", name]);
+                    let _ = stop.env("OCKAM_KMS_HOME", home.path()).output();
+                }
+            }
+        }
     }
 }
 

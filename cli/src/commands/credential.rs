@@ -1,7 +1,9 @@
 //! `credential …`
 
 use home::StoredCredential;
-use identity::{Attributes, Credential, CredentialDraft, MEMBER_SCHEMA, VerifiedCredential};
+use identity::{
+    ATTESTATION_SECONDS, Attributes, Credential, CredentialDraft, MEMBER_SCHEMA, VerifiedCredential,
+};
 use serde_json::{Map, Value, json};
 
 use super::resolve::{self, Checked};
@@ -35,6 +37,14 @@ fn issue(context: &Context, issue: &Issue) -> Result<Report> {
     {
         return Err(Error::invalid(format!("the key of `{name}` is not in the vault `{vault}`"))
             .with_hint("leave the vault out: the identity knows where its key is"));
+    }
+    let most = record.identity()?.latest().valid_until().since(context.now()).min(ATTESTATION_SECONDS);
+    if issue.ttl > most {
+        return Err(Error::invalid(format!(
+            "no credential of `{name}` can be good for {} seconds",
+            issue.ttl
+        ))
+        .with_hint(format!("the keys that sign it end before: ask for {most} seconds at most")));
     }
     let writer = context.writer()?;
     context.refuse_while_rotating(Some(&name))?;
