@@ -134,6 +134,21 @@ fn it_lies_inside_its_purpose_keys_validity() {
     }
 }
 
+/// Stricter than the reference, which takes such an attestation and refuses every credential under it.
+#[test]
+fn an_attested_key_that_is_no_point_of_its_curve_is_refused() {
+    let world = World::new();
+    let attested = |key: Item| {
+        let (of, under) = (world.issuer.identifier(), world.issuer.latest().hash());
+        let data = raw::attestation_data(of, under, raw::variant(1, key), raw_window(0, YEAR));
+        let signed = raw::signed(&raw::body(1, ATTESTATION, &data), &world.primary).encode();
+        PurposeKeyAttestation::decode(&signed).unwrap().verify(&world.issuer, START)
+    };
+    assert!(attested(raw::key(world.key.public())).is_ok());
+    refused(attested(raw::variant(0, raw::bytes([2; 32]))), Refusal::Signature);
+    refused(attested(raw::variant(1, raw::bytes([&[4][..], &[1; 64]].concat()))), Refusal::Signature);
+}
+
 #[test]
 fn two_credentials_do_not_mix() {
     let world = World::new();

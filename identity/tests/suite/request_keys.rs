@@ -75,6 +75,20 @@ fn each_rule_on_its_own() {
 }
 
 #[test]
+fn a_key_that_is_no_point_of_its_curve_is_refused() {
+    let primary = ed25519(1);
+    let owner = identity(&primary);
+    let attested = |key| {
+        let data = raw::attestation_data(owner.identifier(), owner.latest().hash(), key, raw_window(0, 900));
+        let signed = raw::signed(&raw::body(1, REQUEST_KEY, &data), &primary).encode();
+        RequestKeyAttestation::decode(&signed).unwrap().verify(&owner, START)
+    };
+    assert!(attested(raw::key(primary.public())).is_ok());
+    refused(attested(raw::variant(0, raw::bytes([2; 32]))), Refusal::Signature);
+    refused(attested(raw::variant(1, raw::bytes([&[4][..], &[1; 64]].concat()))), Refusal::Signature);
+}
+
+#[test]
 fn it_ends_with_a_rotation() {
     let (primary, new) = (ed25519(1), ed25519(2));
     let owner = identity(&primary);
