@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// What the names of unfinished files start with.
 const UNFINISHED: &str = ".new-";
+/// What they end with: random digits, so that two writers of one file do not meet.
+const RANDOM_DIGITS: usize = 16;
 
 /// Makes a directory that only the owner can enter, and its parents, and syncs what holds them.
 ///
@@ -94,6 +96,23 @@ pub fn sweep(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes what writers of this one file that died left unfinished, however young it is: for a file that nobody else is
+/// writing.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn forget(path: &Path) -> io::Result<()> {
+    let prefix = unfinished_prefix(path)?;
+    for entry in fs::read_dir(parent(path))? {
+        let entry = entry?;
+        let random = entry.file_name().to_str().and_then(|name| name.strip_prefix(&prefix)).map(str::len);
+        if random == Some(RANDOM_DIGITS) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    sync_dir(parent(path))
+}
+
 /// Makes what happened in a directory (a new name, a removed one) survive a power cut.
 ///
 /// # Errors
@@ -105,7 +124,7 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     let mut random = [0_u8; 8];
     getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
-    let unfinished = parent(path).join(format!("{UNFINISHED}{}", hex::encode(random)));
+    let unfinished = parent(path).join(format!("{}{}", unfinished_prefix(path)?, hex::encode(random)));
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
@@ -119,6 +138,13 @@ fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
             Err(e)
         }
     }
+}
+
+/// The name of an unfinished file without its random part: it says what the file was to become.
+fn unfinished_prefix(path: &Path) -> io::Result<String> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    Ok(format!("{UNFINISHED}{name}-"))
 }
 
 fn parent(path: &Path) -> &Path {
@@ -154,5 +180,18 @@ mod tests {
         assert_eq!(fs::read_dir(&deep).unwrap().count(), 1, "nothing unfinished is left behind");
         remove(&file).unwrap();
         assert_eq!(remove(&file).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_a_dead_writer_left_of_one_file_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = write_beside(&dir.path().join("k.json"), b"{}").unwrap();
+        let others = [
+            write_beside(&dir.path().join("k.json-0123456789abcdef"), b"{}").unwrap(),
+            write_beside(&dir.path().join("kk.json"), b"{}").unwrap(),
+        ];
+        forget(&dir.path().join("k.json")).unwrap();
+        assert!(!left.exists());
+        assert!(others.iter().all(|other| other.exists()));
     }
 }

@@ -282,10 +282,11 @@ impl<P: PublicOf> Custody<P> for SoftVault {
         Box::pin(async move {
             let uri = KeyUri::of_key(Scheme::Soft, name);
             match Custody::<P>::open(self, &uri).await {
-                Ok(key) => self.destroy_now(&key),
-                Err(e) if e.kind() == Kind::NotFound => Ok(()),
-                Err(e) => Err(e),
+                Ok(key) => self.destroy_now(&key)?,
+                Err(e) if e.kind() == Kind::NotFound => {}
+                Err(e) => return Err(e),
             }
+            self.directory.as_ref().map_or(Ok(()), |directory| directory.forget(name))
         })
     }
 }

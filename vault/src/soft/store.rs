@@ -246,6 +246,12 @@ impl Directory {
         })
     }
 
+    /// Removes what a generation under this name that was cut off left behind: under no name, but with a sealed key.
+    pub(super) fn forget(&self, name: &KeyName) -> Result<()> {
+        let path = self.path(name);
+        durable::forget(&path).map_err(|e| unwritable(&path, e))
+    }
+
     /// Every key, sorted by name.
     pub(super) fn list(&self) -> Result<Vec<KeyRecord>> {
         let mut records = Vec::new();
