@@ -105,7 +105,7 @@ fn keys(before: &Look, after: &Look, plan: &Plan, rotated: bool, wrong: &mut Vec
     for key in named {
         expected.entry(&key.vault).or_default().push(&key.public);
     }
-    for (vault, Held { keys, odd, .. }) in &after.held {
+    for (vault, Held { keys, odd, unfinished }) in &after.held {
         let mut missing = expected.remove(vault.as_str()).unwrap_or_default();
         for key in keys {
             match missing.iter().position(|public| public == key) {
@@ -115,6 +115,9 @@ fn keys(before: &Look, after: &Look, plan: &Plan, rotated: bool, wrong: &mut Vec
         }
         wrong.extend(missing.into_iter().map(|key| format!("`{vault}` has lost the key {key}")));
         wrong.extend(odd.iter().map(|what| format!("`{vault}` holds {what}")));
+        if *unfinished > 0 {
+            wrong.push(format!("`{vault}` holds {unfinished} unfinished files or objects"));
+        }
     }
     wrong.extend(expected.into_keys().map(|vault| format!("nobody looked into `{vault}`")));
 }
