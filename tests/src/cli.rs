@@ -186,7 +186,8 @@ impl Kms {
     /// # Panics
     /// Never.
     pub fn say(&mut self, text: &str) {
-        let gap = if self.transcript.is_empty() { "" } else { "\n" };
+        let follows = self.transcript.lines().last().is_none_or(|line| line.starts_with('#'));
+        let gap = if follows { "" } else { "\n" };
         writeln!(self.transcript, "{gap}# {text}").unwrap();
     }
 
