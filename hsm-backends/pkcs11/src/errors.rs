@@ -55,95 +55,39 @@ mod row {
 const AEAD_DECRYPT_FAILED: u64 = 0x35;
 
 /// The table. Without a wildcard, so that a return value that the library learns does not compile until it has a row.
+#[rustfmt::skip] // a table: one answer under another
 pub(crate) fn row(answer: RvError) -> (Kind, Retry, Remedy) {
     use RvError as R;
     match answer {
-        R::GeneralError
-        | R::FunctionFailed
-        | R::DeviceError
-        | R::DeviceRemoved
-        | R::TokenNotPresent
-        | R::TokenNotRecognized
-        | R::SlotIdInvalid => row::AWAY,
+        R::GeneralError | R::FunctionFailed | R::DeviceError | R::DeviceRemoved | R::TokenNotPresent
+        | R::TokenNotRecognized | R::SlotIdInvalid => row::AWAY,
         R::CryptokiNotInitialized | R::CryptokiAlreadyInitialized => row::MODULE,
         R::FipsSelfTestFailed | R::LibraryLoadFailed => row::BROKEN,
-        R::SessionClosed | R::SessionHandleInvalid | R::OperationActive | R::OperationNotInitialized => {
-            row::SESSION
-        }
+        R::SessionClosed | R::SessionHandleInvalid | R::OperationActive | R::OperationNotInitialized => row::SESSION,
         R::UserNotLoggedIn => row::LOGIN,
-        R::Cancel
-        | R::FunctionCanceled
-        | R::SessionExists
-        | R::SessionReadOnlyExists
-        | R::SessionReadWriteSoExists
-        | R::UserAnotherAlreadyLoggedIn
-        | R::UserTooManyTypes => row::OTHERS,
+        R::Cancel | R::FunctionCanceled | R::SessionExists | R::SessionReadOnlyExists | R::SessionReadWriteSoExists
+        | R::UserAnotherAlreadyLoggedIn | R::UserTooManyTypes => row::OTHERS,
         R::HostMemory | R::DeviceMemory | R::SessionCount => row::FULL,
-        R::PinIncorrect
-        | R::PinInvalid
-        | R::PinLenRange
-        | R::PinExpired
-        | R::PinLocked
-        | R::PinTooWeak
-        | R::UserPinNotInitialized
-        | R::NewPinMode
-        | R::NextOtp => row::PIN,
+        R::PinIncorrect | R::PinInvalid | R::PinLenRange | R::PinExpired | R::PinLocked | R::PinTooWeak
+        | R::UserPinNotInitialized | R::NewPinMode | R::NextOtp => row::PIN,
         R::SessionReadOnly | R::TokenWriteProtected | R::FunctionRejected => row::DENIED,
-        R::ActionProhibited
-        | R::AttributeSensitive
-        | R::InformationSensitive
-        | R::KeyFunctionNotPermitted
-        | R::KeyNotWrappable
-        | R::KeyUnextractable => row::FORBIDDEN,
-        R::KeyHandleInvalid
-        | R::ObjectHandleInvalid
-        | R::UnwrappingKeyHandleInvalid
+        R::ActionProhibited | R::AttributeSensitive | R::InformationSensitive | R::KeyFunctionNotPermitted
+        | R::KeyNotWrappable | R::KeyUnextractable => row::FORBIDDEN,
+        R::KeyHandleInvalid | R::ObjectHandleInvalid | R::UnwrappingKeyHandleInvalid
         | R::WrappingKeyHandleInvalid => row::STALE,
-        R::AttributeReadOnly
-        | R::AttributeTypeInvalid
-        | R::AttributeValueInvalid
-        | R::TemplateIncomplete
-        | R::TemplateInconsistent
-        | R::FunctionNotSupported
-        | R::FunctionNotParallel
-        | R::CurveNotSupported
-        | R::MechanismInvalid
-        | R::MechanismParamInvalid
-        | R::KeySizeRange
-        | R::KeyTypeInconsistent
-        | R::DomainParamsInvalid
-        | R::RandomSeedNotSupported
-        | R::RandomNoRng
-        | R::SessionParallelNotSupported
-        | R::UnwrappingKeySizeRange
-        | R::UnwrappingKeyTypeInconsistent
-        | R::WrappingKeySizeRange
-        | R::WrappingKeyTypeInconsistent
-        | R::KeyIndigestible => row::UNSUPPORTED,
+        R::AttributeReadOnly | R::AttributeTypeInvalid | R::AttributeValueInvalid | R::TemplateIncomplete
+        | R::TemplateInconsistent | R::FunctionNotSupported | R::FunctionNotParallel | R::CurveNotSupported
+        | R::MechanismInvalid | R::MechanismParamInvalid | R::KeySizeRange | R::KeyTypeInconsistent
+        | R::DomainParamsInvalid | R::RandomSeedNotSupported | R::RandomNoRng | R::SessionParallelNotSupported
+        | R::UnwrappingKeySizeRange | R::UnwrappingKeyTypeInconsistent | R::WrappingKeySizeRange
+        | R::WrappingKeyTypeInconsistent | R::KeyIndigestible => row::UNSUPPORTED,
         R::DataInvalid | R::DataLenRange => row::INVALID,
-        R::EncryptedDataInvalid
-        | R::EncryptedDataLenRange
-        | R::SignatureInvalid
-        | R::SignatureLenRange
-        | R::WrappedKeyInvalid
-        | R::WrappedKeyLenRange
-        | R::PublicKeyInvalid
+        R::EncryptedDataInvalid | R::EncryptedDataLenRange | R::SignatureInvalid | R::SignatureLenRange
+        | R::WrappedKeyInvalid | R::WrappedKeyLenRange | R::PublicKeyInvalid
         | R::UnknownErrorCode(AEAD_DECRYPT_FAILED) => row::REJECTED,
-        R::ArgumentsBad
-        | R::NoEvent
-        | R::NeedToCreateThreads
-        | R::CantLock
-        | R::MutexBad
-        | R::MutexNotLocked
-        | R::UserTypeInvalid
-        | R::UserAlreadyLoggedIn
-        | R::KeyNotNeeded
-        | R::KeyChanged
-        | R::KeyNeeded
-        | R::BufferTooSmall
-        | R::SavedStateInvalid
-        | R::StateUnsaveable
-        | R::ExceededMaxIterations => row::FAULT,
+        R::ArgumentsBad | R::NoEvent | R::NeedToCreateThreads | R::CantLock | R::MutexBad | R::MutexNotLocked
+        | R::UserTypeInvalid | R::UserAlreadyLoggedIn | R::KeyNotNeeded | R::KeyChanged | R::KeyNeeded
+        | R::BufferTooSmall | R::SavedStateInvalid | R::StateUnsaveable | R::ExceededMaxIterations => row::FAULT,
         R::VendorDefined(_) | R::UnknownErrorCode(_) => row::UNKNOWN,
     }
 }
