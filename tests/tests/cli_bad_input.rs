@@ -182,7 +182,20 @@ fn credentials_that_are_refused() {
         "json",
     ];
     assert!(run(&unknown).code(0).json()["reasons"][0].as_str().unwrap().contains("other-issuer"));
+    // Nor of the issuer of the credential itself.
+    let issuer = good_issuer(&world);
+    let mut elsewhere = Kms::new();
+    elsewhere.run(&["vault", "list"]).code(0);
+    let verify =
+        ["credential", "verify", "--issuer", &issuer, "--credential", &world.good, "--output", "json"];
+    let verified = elsewhere.run(&verify).code(0).json();
+    assert_eq!(verified["valid"], false);
+    assert!(verified["reason"].as_str().unwrap().starts_with("unknown-issuer"), "{verified}");
     assert_eq!(world.kms.state(), before);
+}
+
+fn good_issuer(world: &World) -> String {
+    Credential::from_hex(&world.good).unwrap().issuer().to_string()
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Child;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use ockam_kms_tests::cli::Kms;
@@ -70,11 +70,8 @@ impl Session {
         let status = self.child.wait().unwrap();
         // As a shell has it.
         let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap();
-        loop {
-            match self.more.recv_timeout(Duration::from_millis(200)) {
-                Ok(bytes) => self.shown.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
+        while let Ok(bytes) = self.more.recv_timeout(Duration::from_millis(200)) {
+            self.shown.push_str(&String::from_utf8_lossy(&bytes));
         }
         (self.shown.replace("\r\n", "\n"), code)
     }

@@ -171,8 +171,7 @@ pub(crate) struct Checked {
     pub(crate) verdict: std::result::Result<identity::VerifiedCredential, String>,
 }
 
-/// Checks a credential. A refusal is a verdict, not a failure; an issuer that cannot be found is one, unless the
-/// credential does not even claim to be its.
+/// Checks a credential. A refusal is a verdict, not a failure; so is an issuer whose history is not known here.
 pub(crate) fn check(
     home: &Home,
     hex: &str,
@@ -188,14 +187,20 @@ pub(crate) fn check(
     let bundle = match issuer(home, named, checking) {
         Ok(bundle) => bundle,
         Err(e) => {
-            let claims_other = named
-                .and_then(|named| named.parse::<Identifier>().ok())
-                .is_some_and(|named| named != credential.issuer());
-            if claims_other && e.kind() == Kind::NotFound {
-                let verdict = Err(reason(&identity::Refusal::OtherIssuer.into()));
-                return Ok(Checked { credential: Some(credential), verdict });
-            }
-            return Err(e);
+            // The reference prints `false` for an issuer that it does not know, and so do we; a name that is none, or text
+            // that is no history, is a mistake of whoever typed it.
+            let named = named.and_then(|named| named.parse::<Identifier>().ok());
+            let reason = match (named, e.kind()) {
+                (Some(named), Kind::NotFound) if named != credential.issuer() => {
+                    reason(&identity::Refusal::OtherIssuer.into())
+                }
+                (Some(_), Kind::NotFound) => format!("unknown-issuer: {e}"),
+                (Some(_), Kind::Rejected) if checking.issuer_bundle.is_none() => {
+                    format!("{}: {e}", identity::Refusal::Conflict.code())
+                }
+                _ => return Err(e),
+            };
+            return Ok(Checked { credential: Some(credential), verdict: Err(reason) });
         }
     };
     let verdict =
