@@ -60,5 +60,5 @@ pub use purpose_key::{
     ATTESTATION_SECONDS, PurposeKey, PurposeKeyAttestation, SKEW_SECONDS, VerifiedAttestation,
 };
 pub use request_key::{REQUEST_KEY_SECONDS, RequestKeyAttestation, VerifiedRequestKey};
-pub use verify::{DEFAULT_OVERLAP_SECONDS, Rule, VerifiedCredential, verify};
+pub use verify::{DEFAULT_OVERLAP_SECONDS, Rule, VerifiedCredential, verify, verify_with};
 pub use wire::{MAX_ATTRIBUTES, MAX_BYTES, MAX_CHANGES};

@@ -50,9 +50,16 @@ pub struct VerifiedCredential {
     created_at: Timestamp,
     expires_at: Timestamp,
     rule: Rule,
+    attestation: VerifiedAttestation,
 }
 
 impl VerifiedCredential {
+    /// Proof that the attestation of the credential's key was checked: to be kept for [`verify_with`].
+    #[must_use]
+    pub fn attestation(&self) -> &VerifiedAttestation {
+        &self.attestation
+    }
+
     /// Who is described.
     #[must_use]
     pub fn subject(&self) -> Identifier {
@@ -101,13 +108,43 @@ pub fn verify(
     now: Timestamp,
     rule: Rule,
 ) -> Result<VerifiedCredential> {
+    check(credential, issuer, expected_subject, now, rule, None)
+}
+
+/// As [`verify`], for whoever checks many credentials of one issuer: when `kept` is the proof of the very attestation that
+/// came with this credential, its signature is not checked again. Everything that time or a rotation can change is, so the
+/// verdict is always that of `verify`.
+///
+/// # Errors
+/// As `verify`.
+pub fn verify_with(
+    kept: &VerifiedAttestation,
+    credential: &Credential,
+    issuer: &IssuerBundle,
+    expected_subject: Option<&Identifier>,
+    now: Timestamp,
+    rule: Rule,
+) -> Result<VerifiedCredential> {
+    check(credential, issuer, expected_subject, now, rule, Some(kept))
+}
+
+fn check(
+    credential: &Credential,
+    issuer: &IssuerBundle,
+    expected_subject: Option<&Identifier>,
+    now: Timestamp,
+    rule: Rule,
+    kept: Option<&VerifiedAttestation>,
+) -> Result<VerifiedCredential> {
     let attestation = credential.attestation();
     if attestation.subject() != issuer.identifier() {
         return Err(Refusal::OtherIssuer.into());
     }
     let proof = match rule {
-        Rule::Reference => attestation.verify(issuer.identity(), now)?,
-        Rule::Continuous { overlap_seconds } => verify_continuous(attestation, issuer, now, overlap_seconds)?,
+        Rule::Reference => attestation.verify_latest(issuer.identity(), now, kept)?,
+        Rule::Continuous { overlap_seconds } => {
+            verify_continuous(attestation, issuer, now, overlap_seconds, kept)?
+        }
     };
     credential.check_signature(proof.credential_key()?)?;
     let subject = credential.subject().ok_or(Refusal::NoSubject)?;
@@ -128,6 +165,7 @@ pub fn verify(
         created_at: credential.created_at(),
         expires_at: credential.expires_at(),
         rule,
+        attestation: proof,
     })
 }
 
@@ -138,14 +176,15 @@ fn verify_continuous(
     issuer: &IssuerBundle,
     now: Timestamp,
     overlap_seconds: u64,
+    kept: Option<&VerifiedAttestation>,
 ) -> Result<VerifiedAttestation> {
     let identity = issuer.identity();
     if attestation.change_hash() == identity.latest().hash() {
-        return attestation.verify(identity, now);
+        return attestation.verify_latest(identity, now, kept);
     }
     let (change, later) = split_at(identity, attestation).ok_or(Refusal::NotLatestChange)?;
     // Under whichever change: its key has to have signed it, and it has to lie inside that change's validity.
-    let proof = attestation.verify_under(change, now)?;
+    let proof = attestation.verify_under(change, now, kept)?;
     // Channel keys never: a channel is opened anew with a new attestation at no cost.
     let key = proof.credential_key()?;
     match issuer.attestations() {

@@ -219,7 +219,7 @@ impl From<TimestampWire> for Timestamp {
 }
 
 /// A signed body with one signature: an attestation, a credential, a request key.
-#[derive(Clone, Debug, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct SignedWire {
     #[n(0)]
     pub(crate) data: ByteVec,

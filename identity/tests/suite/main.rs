@@ -17,6 +17,7 @@ mod credentials;
 mod documented;
 mod golden;
 mod histories;
+mod kept;
 mod known_answers;
 mod limits;
 mod mutations;
