@@ -4,7 +4,7 @@
 //! key's, and in the attestation that travels with it the primary key's. Who issues can keep the proof that the
 //! attestation is good; `ockam_identity` checks it for each credential, and reads issuer and subject from its store.
 
-use identity::{Attributes, Credential, IssuerBundle, Rule, verify};
+use identity::{Attributes, Credential, IssuerBundle, Rule, verify, verify_with};
 use ockam_identity::models::CredentialAndPurposeKey;
 use vault::Algorithm;
 
@@ -19,7 +19,12 @@ use crate::{Contender, Result};
 pub(super) fn rows(algorithm: Algorithm) -> Result<Vec<Row>> {
     let issuer = Issuer::new(algorithm)?;
     let ockam = Ockam::new()?;
-    Ok(vec![issue_row(&issuer, &ockam)?, attest_row(&issuer, &ockam)?, verify_row(&issuer, &ockam)?])
+    Ok(vec![
+        issue_row(&issuer, &ockam)?,
+        attest_row(&issuer, &ockam)?,
+        verify_row(&issuer, &ockam)?,
+        kept_row(&issuer)?,
+    ])
 }
 
 /// With the proof of the attestation kept: one signature, nothing to verify.
@@ -119,6 +124,31 @@ fn verify_row(issuer: &Issuer, ockam: &Ockam) -> Result<Row> {
     };
     let contenders = vec![ours, peer, verifications(algorithm, 2)?, verifications(algorithm, 1)?];
     Ok(Row { name: format!("verify a credential, {algorithm}"), contenders })
+}
+
+/// With the proof of the attestation kept from an earlier credential: one signature is left.
+fn kept_row(issuer: &Issuer) -> Result<Row> {
+    let algorithm = issuer.key.algorithm();
+    let kept = issuer.attestation.verify(&issuer.identity, issuer.now)?;
+    let credential = vault::block_on(issuer.issue(&kept))?.encode()?;
+    let mut altered = credential.clone();
+    if let Some(last) = altered.last_mut() {
+        *last ^= 1;
+    }
+    let bundle = IssuerBundle::history_only(issuer.identity.clone());
+    let (member, now, expected) = (issuer.member.identifier(), issuer.now, issuer.attributes.clone());
+    let verify = move |bytes: &[u8]| {
+        let credential = Credential::decode(bytes)?;
+        Ok(verify_with(&kept, &credential, &bundle, Some(&member), now, Rule::default())?)
+    };
+    must(verify(&altered).is_err(), "ours takes an altered credential")?;
+    let ours = Contender::called(
+        "identity: Credential::decode, verify_with",
+        move || verify(&credential),
+        move |verified| must(*verified.attributes() == expected, "other attributes"),
+    );
+    let name = format!("verify a credential, {algorithm}, attestation checked before");
+    Ok(Row { name, contenders: vec![ours, verifications(algorithm, 1)?] })
 }
 
 fn ockam_issues(ockam: &Ockam, algorithm: Algorithm) -> Result<Contender> {
