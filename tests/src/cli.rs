@@ -1,5 +1,4 @@
-//! Running `ockam-kms` as a person or a script does: in a home of its own, with what it printed written down as a
-//! transcript in which everything random has a name.
+//! Running `ockam-kms` as a person or a script does, in a home of its own.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,11 +8,11 @@
 )]
 
 mod redact;
+pub mod transcript;
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -55,14 +54,13 @@ impl Ran {
     }
 }
 
-/// A directory with homes in it, and a transcript.
+/// A directory with homes in it.
 #[derive(Debug)]
 pub struct Kms {
     directory: tempfile::TempDir,
     home: String,
     variables: Vec<(String, String)>,
     redactor: Redactor,
-    transcript: String,
 }
 
 impl Kms {
@@ -74,13 +72,7 @@ impl Kms {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("kms").tempdir().unwrap();
         let redactor = Redactor::new(directory.path());
-        Self {
-            directory,
-            home: "home".to_owned(),
-            variables: Vec::new(),
-            redactor,
-            transcript: String::new(),
-        }
+        Self { directory, home: "home".to_owned(), variables: Vec::new(), redactor }
     }
 
     /// Sets a variable for every run from now on.
@@ -144,21 +136,10 @@ impl Kms {
     /// # Panics
     /// As `run`.
     pub fn run_with(&mut self, arguments: &[&str], input: &[u8]) -> Ran {
-        let ran = self.run_apart(arguments, input);
-        let shown: Vec<_> = arguments.iter().map(|argument| quoted(argument)).collect();
-        writeln!(self.transcript, "$ ockam-kms {}", shown.join(" ")).unwrap();
-        for (mark, text) in [("", &ran.stdout), ("! ", &ran.stderr)] {
-            for line in text.lines() {
-                writeln!(self.transcript, "{mark}{line}").unwrap();
-            }
-        }
-        if ran.code != 0 {
-            writeln!(self.transcript, "[{}]", ran.code).unwrap();
-        }
-        ran
+        self.run_apart(arguments, input)
     }
 
-    /// As [`run_with`](Self::run_with), without a word of it in the transcript; may be called by several threads at once.
+    /// As [`run_with`](Self::run_with); may be called by several threads at once.
     ///
     /// # Panics
     /// As `run`.
@@ -179,35 +160,6 @@ impl Kms {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
-    }
-
-    /// Says something in the transcript.
-    ///
-    /// # Panics
-    /// Never.
-    pub fn say(&mut self, text: &str) {
-        let follows = self.transcript.lines().last().is_none_or(|line| line.starts_with('#'));
-        let gap = if follows { "" } else { "\n" };
-        writeln!(self.transcript, "{gap}# {text}").unwrap();
-    }
-
-    /// Compares the transcript so far with a recorded one; `UPDATE_GOLDEN=1` records it instead.
-    ///
-    /// # Panics
-    /// When they differ.
-    pub fn golden(&mut self, file: &str) {
-        let text = self.redactor.redact(&self.transcript);
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(file);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(path, text).unwrap();
-            return;
-        }
-        let recorded = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            text == recorded,
-            "`{file}` differs: read the difference, then record it with UPDATE_GOLDEN=1\n{}",
-            difference(&recorded, &text)
-        );
     }
 
     /// A hash over the home: every file's name, mode and content, but for locks (which are empty and stay) and what is
@@ -258,15 +210,6 @@ impl Drop for Kms {
 impl Default for Kms {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-fn quoted(argument: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        argument.to_owned()
-    } else {
-        format!("'{argument}'")
     }
 }
 
