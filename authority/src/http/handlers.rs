@@ -161,6 +161,10 @@ fn nothing() -> Answered {
 }
 
 fn body<T: DeserializeOwned>(arrived: &Arrived) -> Result<T, Refused> {
+    // Whoever does not say means the only type there is.
+    if !arrived.parts.headers.get_all(header::CONTENT_TYPE).iter().all(is_json) {
+        return Err(Refused::WrongType);
+    }
     // An array of the fields would be read as well.
     if !arrived.body.trim_ascii_start().starts_with(b"{") {
         return Err(Refused::Body("expected a JSON object".to_owned()));
@@ -178,6 +182,11 @@ fn body<T: DeserializeOwned>(arrived: &Arrived) -> Result<T, Refused> {
     })?;
     json.end().map_err(|error| Refused::Body(without_values(&error)))?;
     Ok(value)
+}
+
+fn is_json(content_type: &HeaderValue) -> bool {
+    let essence = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
 }
 
 /// What is wrong, without what was sent in the wrong place: it may be a secret.

@@ -11,6 +11,7 @@
 
 mod attempts;
 mod authenticate;
+mod early;
 mod fault;
 #[cfg(test)]
 mod golden;

@@ -28,6 +28,14 @@ pub(crate) enum Refused {
     NoSuchPath,
     /// There is something at this path, and it does not take this method.
     NoSuchMethod,
+    /// The body is of a type that is not taken.
+    WrongType,
+    /// The request is no HTTP/1.1.
+    NoHttp,
+    /// The target is too long.
+    LongTarget,
+    /// The headers are too long or too many.
+    LongHead,
 }
 
 impl From<Problem> for Refused {
@@ -45,6 +53,12 @@ impl From<Fault> for Refused {
 /// How a problem is written down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProblemBody {
+    /// What happened, as a URI: one for each row of the table, and never changed.
+    #[serde(rename = "type", default)]
+    pub(crate) type_uri: String,
+    /// The same for people, the same words each time.
+    #[serde(default)]
+    pub(crate) title: String,
     /// The kind, from a closed list that never changes: what programs decide by.
     pub(crate) kind: String,
     /// The HTTP status once more.
@@ -62,38 +76,67 @@ pub(crate) struct ProblemBody {
     pub(crate) field: Option<String>,
 }
 
+/// What the `type` of every problem begins with.
+pub(crate) const TYPES: &str = "urn:ockam-kms:problem:";
+
+/// A row of the table: status, kind, the end of the type's URI, title.
+type Row = (StatusCode, &'static str, &'static str, &'static str);
+
+/// Rows whose kind and type are one word.
+fn row(status: StatusCode, kind: &'static str, title: &'static str) -> Row {
+    (status, kind, kind, title)
+}
+
+/// Rows of requests that the server cannot read, for another reason than what their bodies say.
+fn unreadable(status: StatusCode, name: &'static str, title: &'static str) -> Row {
+    (status, "malformed", name, title)
+}
+
 impl Refused {
     /// The table.
-    fn status(&self) -> StatusCode {
+    fn row(&self) -> Row {
         match self {
             Self::Problem(problem) => match problem {
-                Problem::Malformed(_) => StatusCode::BAD_REQUEST,
-                Problem::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
-                Problem::Forbidden(_) => StatusCode::FORBIDDEN,
-                Problem::NotFound(_) => StatusCode::NOT_FOUND,
-                Problem::Conflict(_) => StatusCode::CONFLICT,
-                Problem::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-                Problem::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-                Problem::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+                Problem::Malformed(_) => malformed(),
+                Problem::Unauthenticated { .. } => unauthenticated(),
+                Problem::Forbidden(_) => row(StatusCode::FORBIDDEN, problem.code(), "not allowed"),
+                Problem::NotFound(_) => row(StatusCode::NOT_FOUND, problem.code(), "no such thing"),
+                Problem::Conflict(_) => {
+                    row(StatusCode::CONFLICT, problem.code(), "it contradicts what is there")
+                }
+                Problem::RateLimited { .. } => {
+                    row(StatusCode::TOO_MANY_REQUESTS, problem.code(), "too many requests")
+                }
+                Problem::Unavailable { .. } => {
+                    row(StatusCode::SERVICE_UNAVAILABLE, problem.code(), "not at the moment")
+                }
+                Problem::Internal => {
+                    row(StatusCode::INTERNAL_SERVER_ERROR, problem.code(), "the authority failed")
+                }
             },
-            Self::Fault(_) => StatusCode::UNAUTHORIZED,
-            Self::Field(..) | Self::Body(_) => StatusCode::BAD_REQUEST,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::NoSuchPath => StatusCode::NOT_FOUND,
-            Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Fault(_) => unauthenticated(),
+            Self::Field(..) | Self::Body(_) => malformed(),
+            Self::TooLarge => unreadable(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large"),
+            Self::TooSlow => unreadable(StatusCode::REQUEST_TIMEOUT, "too-slow", "the body is too slow"),
+            Self::NoSuchPath => (StatusCode::NOT_FOUND, "not-found", "no-such-path", "no such path"),
+            Self::NoSuchMethod => {
+                unreadable(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "no such method at this path")
+            }
+            Self::WrongType => {
+                unreadable(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong-type", "the body is of another type")
+            }
+            Self::NoHttp => unreadable(StatusCode::BAD_REQUEST, "no-http", "not a request of HTTP/1.1"),
+            Self::LongTarget => unreadable(StatusCode::URI_TOO_LONG, "long-target", "the target is too long"),
+            Self::LongHead => unreadable(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "long-head",
+                "the headers are too long",
+            ),
         }
     }
 
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Problem(problem) => problem.code(),
-            Self::Fault(_) => "unauthenticated",
-            Self::Field(..) | Self::Body(_) | Self::TooLarge | Self::TooSlow | Self::NoSuchMethod => {
-                "malformed"
-            }
-            Self::NoSuchPath => "not-found",
-        }
+    fn status(&self) -> StatusCode {
+        self.row().0
     }
 
     fn detail(&self) -> String {
@@ -106,6 +149,12 @@ impl Refused {
             Self::TooSlow => "the body did not come in time".to_owned(),
             Self::NoSuchPath => "there is nothing at this path".to_owned(),
             Self::NoSuchMethod => "this path does not take this method".to_owned(),
+            Self::WrongType => "a body has to be of the type application/json".to_owned(),
+            Self::NoHttp => "the line or a header of the request is not of the form of HTTP/1.1".to_owned(),
+            Self::LongTarget => "the target of the request is too long".to_owned(),
+            Self::LongHead => {
+                format!("the headers are more than 100, or larger than {} bytes", super::server::MAX_HEAD)
+            }
         }
     }
 
@@ -119,9 +168,12 @@ impl Refused {
     }
 
     pub(crate) fn body(&self) -> ProblemBody {
+        let (status, kind, name, title) = self.row();
         ProblemBody {
-            kind: self.kind().to_owned(),
-            status: self.status().as_u16(),
+            type_uri: format!("{TYPES}{name}"),
+            title: title.to_owned(),
+            kind: kind.to_owned(),
+            status: status.as_u16(),
             detail: self.detail(),
             needs: self.needs().map(|needs| needs.code().to_owned()),
             reason: match self {
@@ -134,6 +186,14 @@ impl Refused {
             },
         }
     }
+}
+
+fn malformed() -> Row {
+    row(StatusCode::BAD_REQUEST, "malformed", "the request cannot be read")
+}
+
+fn unauthenticated() -> Row {
+    row(StatusCode::UNAUTHORIZED, "unauthenticated", "who sent the request is not proven")
 }
 
 impl IntoResponse for Refused {
@@ -182,9 +242,25 @@ mod tests {
             Refused::TooSlow,
             Refused::NoSuchPath,
             Refused::NoSuchMethod,
+            Refused::WrongType,
+            Refused::NoHttp,
+            Refused::LongTarget,
+            Refused::LongHead,
         ]);
         all.extend(Fault::ALL.iter().map(|fault| Refused::Fault(*fault)));
         all
+    }
+
+    #[test]
+    fn every_type_is_documented_with_its_status_and_kind() {
+        let page = include_str!("../../../docs/http.md");
+        for refused in every() {
+            let (status, kind, name, title) = refused.row();
+            assert!(page.contains(&format!("| `{name}` | {} | {kind} |", status.as_u16())), "{refused:?}");
+            for other in every().iter().filter(|other| other.row().2 == name) {
+                assert_eq!(other.row(), (status, kind, name, title), "one type, one row");
+            }
+        }
     }
 
     #[test]

@@ -18,12 +18,13 @@ use tokio::time::{sleep, timeout};
 
 use super::attempts::Source;
 use super::authenticate::Authenticator;
+use super::early::Worded;
 use super::routes;
 use crate::error::{Error, Kind, Result};
 use crate::service::Authority;
 
 /// The most bytes of a request's line and headers: room for an `ockam-identity` header and the rest.
-const MAX_HEAD: usize = 48 * 1024;
+pub(crate) const MAX_HEAD: usize = 48 * 1024;
 /// The most bytes that are held of what was received and not yet looked at.
 const MAX_BUFFER: usize = 64 * 1024;
 
@@ -191,7 +192,7 @@ async fn serve(
         .header_read_timeout(options.header_deadline)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Worded::new(stream)), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),

@@ -20,4 +20,5 @@ mod history;
 mod limits;
 mod matrix;
 mod net;
+mod problems;
 mod refusals;
