@@ -298,7 +298,7 @@ fn verify_change(change: &ChangeWire, previous: Option<&Change>) -> Result<Chang
     if previous.is_some_and(|previous| previous.valid_from > valid_from) {
         return Err(Refusal::TimeReversed.into());
     }
-    let primary_key = data.primary_public_key.as_it_is();
+    let primary_key = data.primary_public_key.key()?;
     wire::check(&primary_key, &change.data, &change.signature)?;
     if let Some(previous) = previous {
         let signature = change.previous_signature.as_ref().ok_or(Refusal::MissingPreviousSignature)?;

@@ -116,21 +116,13 @@ pub(crate) enum VerifyingKeyWire {
 impl From<&VerifyingKey> for VerifyingKeyWire {
     fn from(key: &VerifyingKey) -> Self {
         match key {
-            VerifyingKey::Ed25519(bytes) => Self::Ed25519(*bytes),
-            VerifyingKey::EcdsaP256(bytes) => Self::EcdsaP256(*bytes),
+            VerifyingKey::Ed25519(point) => Self::Ed25519(*point.as_bytes()),
+            VerifyingKey::EcdsaP256(point) => Self::EcdsaP256(*point.as_bytes()),
         }
     }
 }
 
 impl VerifyingKeyWire {
-    /// The key as it stands, to be checked by verifying: one that is no point of its curve verifies nothing.
-    pub(crate) fn as_it_is(&self) -> VerifyingKey {
-        match self {
-            Self::Ed25519(bytes) => VerifyingKey::Ed25519(*bytes),
-            Self::EcdsaP256(bytes) => VerifyingKey::EcdsaP256(*bytes),
-        }
-    }
-
     /// The key, when the bytes are a point of its curve. A key that is none verifies nothing.
     pub(crate) fn key(&self) -> Result<VerifyingKey> {
         let (algorithm, bytes): (_, &[u8]) = match self {

@@ -50,7 +50,7 @@ pub use facet::{
 };
 pub use handle::{KeyHandle, VaultId};
 pub use interact::{Ask, Interact, Nobody};
-pub use public::{AgreementKey, Signature, SignatureVerified, VerifyingKey};
+pub use public::{AgreementKey, Ed25519Point, P256Point, Signature, SignatureVerified, VerifyingKey};
 pub use purpose::{Agreement, Purpose, PurposeKind, Sealing, Signing};
 pub use registry::{Backend, Registry};
 pub use secret::{MAX_PASSPHRASE, SecretBytes};

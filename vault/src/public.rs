@@ -1,22 +1,55 @@
 //! Public keys and signatures, and checking them: software is enough, no vault is asked.
 //!
 //! Verifying follows what unmodified Ockam peers do: Ed25519 as in RFC 8032 without the extra rules of strict
-//! verification, ECDSA with low and high `s` alike (docs/formats.md, signatures).
+//! verification, ECDSA with low and high `s` alike (docs/formats.md, signatures). Which library verifies is a matter of
+//! speed alone (docs/adr/0004-verifiers.md).
 
 use std::fmt;
 
 use ed25519_dalek::Verifier as _;
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
 use crate::error::{Error, Kind, Result};
 use crate::spec::Algorithm;
 
-/// The public half of a signing key. Holds bytes that were checked to be a point of the curve.
+/// The public half of a signing key: always a point of its curve.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum VerifyingKey {
-    /// The 32 bytes of RFC 8032 §5.1.5.
-    Ed25519([u8; 32]),
-    /// SEC 1 uncompressed: `04`, X, Y.
-    EcdsaP256([u8; 65]),
+    /// For Ed25519.
+    Ed25519(Ed25519Point),
+    /// For ECDSA on P-256.
+    EcdsaP256(P256Point),
+}
+
+/// A point of edwards25519 beside its 32 bytes (RFC 8032 §5.1.5). It is kept as a point since finding it from the bytes
+/// is an eighth of a verification. Equal are equal bytes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Ed25519Point(ed25519_dalek::VerifyingKey);
+
+impl Ed25519Point {
+    /// The bytes it was made from.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+}
+
+impl From<ed25519_dalek::VerifyingKey> for Ed25519Point {
+    fn from(key: ed25519_dalek::VerifyingKey) -> Self {
+        Self(key)
+    }
+}
+
+/// A point of P-256 other than infinity: the 65 bytes of SEC 1 §2.3.3, uncompressed: `04`, X, Y.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct P256Point([u8; 65]);
+
+impl P256Point {
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 65] {
+        &self.0
+    }
 }
 
 impl VerifyingKey {
@@ -25,10 +58,14 @@ impl VerifyingKey {
     /// # Errors
     /// [`Kind::Invalid`] when the length is wrong or the bytes are no point of the curve.
     pub fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<Self> {
-        let bad = || Error::new(Kind::Invalid, format!("not a public key of type {algorithm}"));
         let key = match algorithm {
-            Algorithm::Ed25519 => Self::Ed25519(bytes.try_into().map_err(|_| bad())?),
-            Algorithm::EcdsaP256 => Self::EcdsaP256(bytes.try_into().map_err(|_| bad())?),
+            Algorithm::Ed25519 => {
+                ed25519_dalek::VerifyingKey::try_from(bytes).ok().map(|key| Self::Ed25519(key.into()))
+            }
+            Algorithm::EcdsaP256 => <[u8; 65]>::try_from(bytes)
+                .ok()
+                .filter(|bytes| p256::ecdsa::VerifyingKey::from_sec1_bytes(bytes).is_ok())
+                .map(|bytes| Self::EcdsaP256(P256Point(bytes))),
             other => {
                 return Err(Error::new(
                     Kind::Invalid,
@@ -36,8 +73,7 @@ impl VerifyingKey {
                 ));
             }
         };
-        key.parse().map_err(|()| bad())?;
-        Ok(key)
+        key.ok_or_else(|| Error::new(Kind::Invalid, format!("not a public key of type {algorithm}")))
     }
 
     /// Which algorithm it verifies.
@@ -53,8 +89,8 @@ impl VerifyingKey {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Ed25519(bytes) => bytes,
-            Self::EcdsaP256(bytes) => bytes,
+            Self::Ed25519(point) => point.as_bytes(),
+            Self::EcdsaP256(point) => point.as_bytes(),
         }
     }
 
@@ -63,35 +99,29 @@ impl VerifyingKey {
     /// # Errors
     /// [`Kind::Rejected`], without detail, when it does not hold: other algorithm, wrong key, altered message.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<SignatureVerified> {
-        let holds = match (self.parse(), signature) {
-            (Ok(Parsed::Ed25519(key)), Signature::Ed25519(bytes)) => {
-                key.verify(message, &ed25519_dalek::Signature::from_bytes(bytes)).is_ok()
+        let holds = match (self, signature) {
+            (Self::Ed25519(point), Signature::Ed25519(bytes)) => {
+                point.0.verify(message, &ed25519_dalek::Signature::from_bytes(bytes)).is_ok()
             }
-            (Ok(Parsed::EcdsaP256(key)), Signature::EcdsaP256(bytes)) => {
-                use p256::ecdsa::signature::Verifier as _;
-                p256::ecdsa::Signature::from_slice(bytes)
-                    .is_ok_and(|signature| key.verify(message, &signature).is_ok())
+            (Self::EcdsaP256(point), Signature::EcdsaP256(bytes)) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point.0).verify(message, bytes).is_ok()
             }
             _ => false,
         };
         if holds { Ok(SignatureVerified(())) } else { Err(Error::rejected()) }
     }
+}
 
-    fn parse(&self) -> std::result::Result<Parsed, ()> {
-        match self {
-            Self::Ed25519(bytes) => {
-                ed25519_dalek::VerifyingKey::from_bytes(bytes).map(Parsed::Ed25519).map_err(|_| ())
-            }
-            Self::EcdsaP256(bytes) => {
-                p256::ecdsa::VerifyingKey::from_sec1_bytes(bytes).map(Parsed::EcdsaP256).map_err(|_| ())
-            }
-        }
+impl fmt::Debug for Ed25519Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.as_bytes()))
     }
 }
 
-enum Parsed {
-    Ed25519(ed25519_dalek::VerifyingKey),
-    EcdsaP256(p256::ecdsa::VerifyingKey),
+impl fmt::Debug for P256Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.as_bytes()))
+    }
 }
 
 impl fmt::Debug for VerifyingKey {

@@ -30,10 +30,10 @@ impl Secret {
 
     fn public(&self) -> VerifyingKey {
         match self {
-            Self::Ed25519(key) => VerifyingKey::Ed25519(key.verifying_key().to_bytes()),
+            Self::Ed25519(key) => VerifyingKey::Ed25519(key.verifying_key().into()),
             Self::EcdsaP256(key) => {
                 let point = key.verifying_key().to_sec1_point(false);
-                VerifyingKey::EcdsaP256(point.as_bytes().try_into().unwrap())
+                VerifyingKey::from_bytes(Algorithm::EcdsaP256, point.as_bytes()).unwrap()
             }
         }
     }

@@ -23,11 +23,11 @@ fn message(length: usize) -> Vec<u8> {
 fn verifies(public: &VerifyingKey, message: &[u8], signature: &Signature) -> bool {
     match (public, signature) {
         (VerifyingKey::Ed25519(public), Signature::Ed25519(bytes)) => {
-            let key = ed25519_dalek::VerifyingKey::from_bytes(public).expect("a point");
+            let key = ed25519_dalek::VerifyingKey::from_bytes(public.as_bytes()).expect("a point");
             key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(bytes)).is_ok()
         }
         (VerifyingKey::EcdsaP256(public), Signature::EcdsaP256(bytes)) => {
-            let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(public).expect("a point");
+            let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(public.as_bytes()).expect("a point");
             let signature = p256::ecdsa::Signature::from_slice(bytes).expect("r and s in range");
             signature.normalize_s() == signature
                 && key.verify_prehash(&Sha256::digest(message), &signature).is_ok()

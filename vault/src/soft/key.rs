@@ -119,10 +119,10 @@ pub(super) trait PublicOf: Purpose {
 impl PublicOf for Signing {
     fn public_of(material: &Material) -> Option<VerifyingKey> {
         match material {
-            Material::Ed25519(key) => Some(VerifyingKey::Ed25519(key.verifying_key().to_bytes())),
+            Material::Ed25519(key) => Some(VerifyingKey::Ed25519(key.verifying_key().into())),
             Material::EcdsaP256(key) => {
                 let point = key.verifying_key().to_sec1_point(false);
-                Some(VerifyingKey::EcdsaP256(point.as_bytes().try_into().ok()?))
+                VerifyingKey::from_bytes(Algorithm::EcdsaP256, point.as_bytes()).ok()
             }
             _ => None,
         }
