@@ -34,6 +34,7 @@ transcripts! {
     projects: "project",
     members: "project-member",
     audit: "audit",
+    the_program: "program",
     help: "help",
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod credential;
 pub(crate) mod identity;
 pub(crate) mod key;
 pub(crate) mod policy;
+pub(crate) mod program;
 pub(crate) mod project;
 pub(crate) mod vault;
 
@@ -111,6 +112,15 @@ pub(crate) enum Noun {
     /// The version and the backends of this build
     #[command(after_help = "Example:\n  ockam-kms version --output json")]
     Version,
+    /// Write what lets a shell complete these commands
+    #[command(after_help = "Examples:
+  ockam-kms completion bash > /etc/bash_completion.d/ockam-kms
+  ockam-kms completion zsh > /usr/share/zsh/site-functions/_ockam-kms
+  ockam-kms completion fish > ~/.config/fish/completions/ockam-kms.fish")]
+    Completion(program::Completion),
+    /// Write a manual page for each command
+    #[command(after_help = "Example:\n  ockam-kms manpages /usr/local/share/man/man1")]
+    Manpages(program::Manpages),
 }
 
 /// A switch's value, as environment variables have it too.

@@ -7,6 +7,7 @@ mod credential;
 mod identity;
 mod key;
 mod policy;
+mod program;
 mod project;
 mod resolve;
 mod rotate;
@@ -20,7 +21,6 @@ use clap::error::ErrorKind;
 use serde_json::json;
 
 use crate::args::{Cli, Noun};
-use crate::backends;
 use crate::context::{Context, output};
 use crate::error::{Error, Result};
 use crate::exit::Kind;
@@ -50,23 +50,15 @@ fn dispatch(context: &Context, noun: Noun) -> Result<Report> {
         Noun::Identity(verb) => identity::run(context, verb),
         Noun::Credential(verb) => credential::run(context, verb),
         Noun::Policy(verb) => policy::run(context, verb),
-        Noun::Version => Ok(version()),
+        Noun::Version => Ok(program::version()),
+        Noun::Completion(completion) => program::completion(&completion),
+        Noun::Manpages(manpages) => program::manpages(&manpages),
         Noun::Authority(verb) => authority::run(context, verb),
         Noun::Node(verb) => authority::run_node(context, verb),
         Noun::Project(verb) => project::run(context, verb),
         Noun::ProjectMember(verb) => project::member::run(context, verb),
         Noun::Audit(verb) => audit::run(context, verb),
     }
-}
-
-fn version() -> Report {
-    let version = env!("CARGO_PKG_VERSION");
-    let backends: Vec<_> = backends::registry().schemes().map(::vault::Scheme::name).collect();
-    Report::new(
-        format!("ockam-kms {version}\nbackends: {}", backends.join(", ")),
-        json!({ "version": version, "backends": backends }),
-    )
-    .machine(version)
 }
 
 /// Whether JSON was asked for, as far as that can be told before the arguments are understood: usage errors are
@@ -99,6 +91,7 @@ fn not_parsed(error: &clap::Error) -> Result<Report> {
         }
         _ => {
             let text = text.strip_prefix("error: ").unwrap_or(&text);
+            let text = text.split_once("\n\nFor more information").map_or(text, |(text, _)| text);
             let (message, rest) = text.split_once("\n\nUsage: ").unwrap_or((text, ""));
             let error = Error::usage(harmless(message));
             let usage = rest.lines().next().unwrap_or_default();

@@ -62,8 +62,7 @@ pub fn steps(text: &str) -> (Vec<Step>, String) {
     let (mut before, mut lines) = (String::new(), text.lines().peekable());
     while let Some(line) = lines.next() {
         let next = lines.peek().copied().unwrap_or("# the end");
-        let starts = |line: &str| ["#", "$ ", "tty$ "].iter().any(|mark| line.starts_with(mark));
-        if line.starts_with('#') || (line.is_empty() && starts(next)) {
+        if line.starts_with('#') || (line.is_empty() && is_input(next)) {
             writeln!(before, "{line}").unwrap();
             continue;
         }
@@ -88,6 +87,11 @@ pub fn steps(text: &str) -> (Vec<Step>, String) {
     (steps, before)
 }
 
+/// Whether a line is a comment or a command, and not output.
+fn is_input(line: &str) -> bool {
+    ["#", "$ ", "tty$ "].iter().any(|mark| line.starts_with(mark))
+}
+
 impl Kms {
     /// Follows a transcript and compares what comes out with what is recorded.
     ///
@@ -109,6 +113,8 @@ impl Kms {
                     writeln!(output, "{mark}{line}").unwrap();
                 }
             }
+            let taken = output.lines().find(|line| is_input(line));
+            assert!(taken.is_none(), "`{}` prints {taken:?}, which would be read as a command", step.command);
             found.push_str(&self.redactor.redact(&output));
             if ran.code != 0 {
                 writeln!(found, "[{}]", ran.code).unwrap();

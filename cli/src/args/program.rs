@@ -1,0 +1,26 @@
+//! What concerns the program itself: `completion`, `manpages`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap_complete::Shell;
+
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// The shell
+    #[arg(value_enum, required_unless_present = "named", conflicts_with = "named")]
+    pub(crate) shell: Option<Shell>,
+    /// The same, as the reference spells it
+    #[arg(short, long = "shell", id = "named", hide = true, value_enum, value_name = "SHELL")]
+    pub(crate) named: Option<Shell>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Manpages {
+    /// The directory to write them to, made when it does not exist
+    #[arg(required_unless_present = "named", conflicts_with = "named")]
+    pub(crate) directory: Option<PathBuf>,
+    /// The same, as the reference spells it
+    #[arg(short, long = "dir", id = "named", hide = true, value_name = "DIRECTORY")]
+    pub(crate) named: Option<PathBuf>,
+}
