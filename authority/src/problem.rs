@@ -49,6 +49,8 @@ pub enum Problem {
     NotFound(Cow<'static, str>),
     /// It contradicts what is there.
     Conflict(Cow<'static, str>),
+    /// The idempotency key stands for another request.
+    KeyReused,
     /// Too many requests.
     RateLimited {
         /// When to come again.
@@ -92,7 +94,7 @@ impl Problem {
             Self::Unauthenticated { .. } => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not-found",
-            Self::Conflict(_) => "conflict",
+            Self::Conflict(_) | Self::KeyReused => "conflict",
             Self::RateLimited { .. } => "rate-limited",
             Self::Unavailable { .. } => "unavailable",
             Self::Internal => "internal",
@@ -152,6 +154,9 @@ impl fmt::Display for Problem {
                 }
                 Needs::RequestKey => "the sender's request key is not known here: send its attestation along",
             }),
+            Self::KeyReused => f.write_str(
+                "this idempotency key was used for another request: use a new key for each request",
+            ),
             Self::RateLimited { .. } => f.write_str("too many requests: try again later"),
             Self::Unavailable { .. } => {
                 f.write_str("the authority cannot do this at the moment: try again later")

@@ -38,6 +38,10 @@ impl Code {
         random(CODE_BYTES).map(Self)
     }
 
+    pub(crate) fn from_bytes(bytes: [u8; CODE_BYTES]) -> Self {
+        Self(SecretBytes::new(zeroize::Zeroizing::new(bytes).to_vec()))
+    }
+
     /// Reads one.
     ///
     /// # Errors
@@ -186,7 +190,7 @@ pub struct IssuedTicket {
     pub code: Code,
 }
 
-fn random(length: usize) -> Result<SecretBytes, Problem> {
+pub(crate) fn random(length: usize) -> Result<SecretBytes, Problem> {
     SecretBytes::random(length).map_err(|error| {
         tracing::error!(%error, "no randomness");
         Problem::unavailable()

@@ -144,7 +144,7 @@ impl From<authority::Problem> for Error {
             Problem::Unauthenticated { .. } => Kind::Unauthenticated,
             Problem::Forbidden(_) => Kind::Forbidden,
             Problem::NotFound(_) => Kind::NotFound,
-            Problem::Conflict(_) => Kind::Conflict,
+            Problem::Conflict(_) | Problem::KeyReused => Kind::Conflict,
             Problem::RateLimited { .. } => Kind::RateLimited,
             Problem::Unavailable { .. } => Kind::Unavailable,
             Problem::Internal => Kind::Internal,

@@ -1,7 +1,7 @@
 //! Where an authority answers, and what anybody may ask there.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use identity::{Identifier, Identity, IssuerBundle, Relation};
@@ -17,7 +17,7 @@ use crate::http::signature::normal_url;
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a request may take, from resolving the name to the last byte of the answer.
-const TOTAL: Duration = Duration::from_secs(30);
+pub(crate) const TOTAL: Duration = Duration::from_secs(30);
 /// The most bytes of an answer. A page of a hundred members at their largest fits.
 const MAX_ANSWER: u64 = 32 * 1024 * 1024;
 /// The most bytes of an answer that says what is wrong.
@@ -76,7 +76,8 @@ impl Endpoint {
     /// # Errors
     /// [`Kind::Unavailable`] or [`Kind::Unexpected`] when it does not answer.
     pub fn missing(&self) -> Result<Vec<String>> {
-        let mut response = self.exchange(self.request(Method::GET, "/readyz", &[]), None)?;
+        let mut response =
+            self.exchange(self.request(Method::GET, "/readyz", &[]), None, Instant::now() + TOTAL)?;
         let answer: ReadyAnswer = match response.status() {
             StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => read(&mut response)?,
             _ => return Err(problem(response)),
@@ -117,7 +118,8 @@ impl Endpoint {
     }
 
     fn public<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        let mut response = self.exchange(self.request(Method::GET, path, &[]), None)?;
+        let mut response =
+            self.exchange(self.request(Method::GET, path, &[]), None, Instant::now() + TOTAL)?;
         if response.status() != StatusCode::OK {
             return Err(problem(response));
         }
@@ -142,18 +144,23 @@ impl Endpoint {
         request.body(())
     }
 
-    /// Sends a request and waits for the head of the answer.
+    /// Sends a request and waits for the head of the answer. All of the answer has to be there by the deadline.
     pub(crate) fn exchange(
         &self,
         request: http::Result<Request<()>>,
         body: Option<&[u8]>,
+        deadline: Instant,
     ) -> Result<Response<Body>> {
         let request = request
             .map_err(|e| Error::new(Kind::Invalid, "the request cannot be written down").with_source(e))?;
         let changes_something = request.method() != Method::GET;
+        let left = Some(deadline.saturating_duration_since(Instant::now()));
         let answered = match body {
-            Some(body) => self.agent.run(request.map(|()| body)),
-            None => self.agent.run(request),
+            Some(body) => {
+                let request = self.agent.configure_request(request.map(|()| body));
+                self.agent.run(request.timeout_global(left).build())
+            }
+            None => self.agent.run(self.agent.configure_request(request).timeout_global(left).build()),
         };
         answered.map_err(|error| unreachable(&self.base, error, changes_something))
     }
@@ -186,8 +193,17 @@ fn unreachable(base: &str, error: ureq::Error, changes_something: bool) -> Error
 
 /// Reads an answer.
 pub(crate) fn read<T: DeserializeOwned>(response: &mut Response<Body>) -> Result<T> {
-    let bytes = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(cut)?;
-    serde_json::from_slice(&bytes).map_err(|_| unexpected("the answer is not what an authority answers"))
+    parse(&read_bytes(response)?)
+}
+
+/// Reads an answer to its end.
+pub(crate) fn read_bytes(response: &mut Response<Body>) -> Result<Vec<u8>> {
+    response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(cut)
+}
+
+/// Understands an answer.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|_| unexpected("the answer is not what an authority answers"))
 }
 
 fn cut(error: ureq::Error) -> Error {

@@ -31,12 +31,12 @@ use crate::http::shape::{
     AddMemberRequest, CredentialAnswer, DeletedAnswer, EnrolRequest, MakeTicketRequest, TicketAnswer,
 };
 use crate::http::signature::{
-    self, AUDIENCE, CONTENT_DIGEST, Covered, Draft, KeyId, MAX_LIFE, Nonce, Parameters, SIGNATURE,
-    SIGNATURE_INPUT,
+    self, AUDIENCE, CONTENT_DIGEST, Covered, Draft, IDEMPOTENCY_KEY, KeyId, MAX_LIFE, Nonce, Parameters,
+    SIGNATURE, SIGNATURE_INPUT,
 };
 use crate::member::{Member, MemberAttributes, Page};
 use crate::ticket::{Code, IssuedTicket, Reference, Ticket};
-use endpoint::{json, problem, read, unexpected};
+use endpoint::{TOTAL, json, parse, problem, read_bytes, unexpected};
 
 /// How many items are asked for at a time.
 const PAGE: usize = 100;
@@ -313,20 +313,49 @@ impl Client {
     }
 
     fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&[u8]>) -> Result<T> {
-        read(&mut self.send(method, path, body)?)
+        parse(&self.send(method, path, body)?)
+    }
+
+    /// Sends a request and reads its answer to the end. What changes something is sent under an idempotency key, and once
+    /// more under the same when the answer was lost, as long as there is time: it is done once all the same.
+    fn send(&self, method: Method, path: &str, body: Option<&[u8]>) -> Result<Vec<u8>> {
+        let deadline = Instant::now() + TOTAL;
+        if method == Method::GET {
+            return self.send_under(None, &method, path, body, deadline);
+        }
+        let key = format!("\"{}\"", hex::encode(SecretBytes::random(16)?.expose()));
+        match self.send_under(Some(&key), &method, path, body, deadline) {
+            Err(lost) if lost.may_have_happened() && Instant::now() < deadline => {
+                let again = self.send_under(Some(&key), &method, path, body, deadline);
+                // Whether it was done the first time is as unknown as before.
+                again.map_err(|error| {
+                    let unknown = error.kind() == Kind::Unavailable;
+                    error.that_may_have_happened(unknown)
+                })
+            }
+            answered => answered,
+        }
     }
 
     /// Sends a request, again when the authority asks for history and request key, and again when it has just started.
     /// Neither time anything was done.
-    fn send(&self, method: Method, path: &str, body: Option<&[u8]>) -> Result<Response<Body>> {
+    fn send_under(
+        &self,
+        key: Option<&str>,
+        method: &Method,
+        path: &str,
+        body: Option<&[u8]>,
+        deadline: Instant,
+    ) -> Result<Vec<u8>> {
         let mut show = !self.introduced.load(Ordering::Relaxed);
         let mut settled = false;
         loop {
             let created = self.clock.now();
-            let response = self.sign_and_send(&method, path, body, show, created)?;
+            let asked = Asked { key, method, path, body, show, deadline };
+            let mut response = self.sign_and_send(&asked, created)?;
             if response.status().is_success() {
                 self.introduced.store(true, Ordering::Relaxed);
-                return Ok(response);
+                return read_bytes(&mut response);
             }
             let error = problem(response);
             match (error.needs(), error.reason()) {
@@ -347,14 +376,8 @@ impl Client {
         }
     }
 
-    fn sign_and_send(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Option<&[u8]>,
-        show: bool,
-        created: Timestamp,
-    ) -> Result<Response<Body>> {
+    fn sign_and_send(&self, asked: &Asked<'_>, created: Timestamp) -> Result<Response<Body>> {
+        let Asked { key, method, path, body, show, deadline } = *asked;
         let content_digest = signature::digest_of(body.unwrap_or_default());
         let (target_uri, audience) = (self.endpoint.target_uri(path), self.authority.to_string());
         let random = SecretBytes::random(16)?;
@@ -372,6 +395,7 @@ impl Client {
             target_uri: &target_uri,
             content_digest: &content_digest,
             audience: &audience,
+            idempotency_key: key,
         };
         let draft =
             Draft::new(parameters, &covered).map_err(|fault| Error::new(Kind::Invalid, fault.words()))?;
@@ -382,6 +406,7 @@ impl Client {
             (SIGNATURE_INPUT, input.as_str()),
             (SIGNATURE, signature.as_str()),
         ];
+        headers.extend(key.map(|key| (IDEMPOTENCY_KEY, key)));
         if show {
             headers.push((IDENTITY, &self.shown));
         }
@@ -390,7 +415,8 @@ impl Client {
         }
         // A request of a method that may have a body always has one, if an empty one.
         let body = body.or((*method == Method::POST).then_some(&[]));
-        let response = self.endpoint.exchange(self.endpoint.request(method.clone(), path, &headers), body)?;
+        let request = self.endpoint.request(method.clone(), path, &headers);
+        let response = self.endpoint.exchange(request, body, deadline)?;
         if response.status() == StatusCode::NOT_MODIFIED || response.status().is_redirection() {
             return Err(unexpected("the server sends us elsewhere, which an authority never does"));
         }
@@ -406,6 +432,17 @@ impl fmt::Debug for Client {
             .field("identity", &self.identity)
             .finish_non_exhaustive()
     }
+}
+
+/// A request that is to be signed.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    key: Option<&'a str>,
+    method: &'a Method,
+    path: &'a str,
+    body: Option<&'a [u8]>,
+    show: bool,
+    deadline: Instant,
 }
 
 fn listing(path: &str, after: Option<&impl fmt::Display>, limit: usize) -> String {

@@ -17,7 +17,8 @@ use super::replay::{Replays, Seen};
 use super::sender::{self, Senders};
 use super::server::Options;
 use super::signature::{
-    self, AUDIENCE, CONTENT_DIGEST, Covered, Parameters, Received, SIGNATURE, SIGNATURE_INPUT,
+    self, AUDIENCE, CONTENT_DIGEST, Covered, IDEMPOTENCY_KEY, Parameters, Received, SIGNATURE,
+    SIGNATURE_INPUT,
 };
 use crate::error::{Error, Kind, Result};
 use crate::problem::{Needs, Problem};
@@ -141,7 +142,14 @@ impl Authenticator {
         signature::check_digest(content_digest, body)?;
         let target_uri = self.target_uri(parts)?;
         let method = parts.method.as_str();
-        let base = received.base(&Covered { method, target_uri: &target_uri, content_digest, audience });
+        let idempotency_key = single(headers, IDEMPOTENCY_KEY, Fault::Components)?;
+        let base = received.base(&Covered {
+            method,
+            target_uri: &target_uri,
+            content_digest,
+            audience,
+            idempotency_key,
+        })?;
         let identity = self.sender(headers, &received, &base, now)?;
         let Parameters { key, nonce, expires, .. } = received.parameters;
         match lock(&self.replays).remember(key.identifier, nonce, expires, now) {
@@ -226,7 +234,7 @@ impl Authenticator {
 }
 
 /// The one value of a header: two could be read differently by whoever stands in between.
-fn single<'a>(
+pub(super) fn single<'a>(
     headers: &'a HeaderMap,
     name: &str,
     fault: Fault,

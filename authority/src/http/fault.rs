@@ -35,7 +35,7 @@ faults! {
     /// The two headers are not one signature of the form of RFC 9421 §4.
     Form = "form", "the headers `signature-input` and `signature` do not hold exactly one signature under the same label";
     /// It does not cover exactly what it has to.
-    Components = "components", "the signature has to cover exactly @method, @target-uri, content-digest and ockam-authority";
+    Components = "components", "the signature has to cover @method, @target-uri, content-digest and ockam-authority, may cover an idempotency-key that is sent, and nothing else";
     /// A parameter is missing, of the wrong type or form, or not one of ours.
     Parameters = "parameters", "the signature has to have exactly the parameters created, expires, nonce (16 bytes in base64), keyid (`IDENTIFIER:CHANGE`), alg and tag";
     /// The tag names another use of signatures.

@@ -6,17 +6,22 @@ use std::str::FromStr;
 
 use axum::body::Body;
 use axum::response::Response;
+use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::authenticate::single;
+use super::fault::Fault;
 use super::problem::Refused;
 use super::routes::{Arrived, Call, Shared};
 use super::shape::{
     AddMemberRequest, CredentialAnswer, DeletedAnswer, EnrolRequest, HealthAnswer, IssuerAnswer,
     MakeTicketRequest, ReadyAnswer, TicketAnswer,
 };
+use super::signature::IDEMPOTENCY_KEY;
 use crate::member::{MAX_PAGE, MemberAttributes};
 use crate::problem::Problem;
 use crate::service::Caller;
@@ -35,7 +40,27 @@ pub(super) async fn handle(shared: &Shared, call: Call, arrived: Arrived) -> Ans
         _ => {}
     }
     let caller = shared.authenticator.authenticate(&arrived.parts, &arrived.body, arrived.source).await?;
+    let caller = once(caller, call, &arrived)?;
     signed(shared, call, &caller, &arrived).await
+}
+
+/// Under the idempotency key that the request names, if it changes something and names one.
+fn once(caller: Caller, call: Call, arrived: &Arrived) -> Result<Caller, Refused> {
+    let Parts { method, uri, headers, .. } = &arrived.parts;
+    let Some(value) =
+        single(headers, IDEMPOTENCY_KEY, Fault::Components)?.filter(|_| call.changes_something())
+    else {
+        return Ok(caller);
+    };
+    // As a string of RFC 8941, or as many clients write it: without the quotation marks.
+    let key = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    let request = Sha256::new()
+        .chain_update(format!(
+            "{method} {uri}\n",
+            uri = uri.path_and_query().map_or("", |path| path.as_str())
+        ))
+        .chain_update(&arrived.body);
+    caller.once(key, request.finalize().into()).map_err(|problem| field(IDEMPOTENCY_KEY, problem))
 }
 
 async fn signed(shared: &Shared, call: Call, caller: &Caller, arrived: &Arrived) -> Answered {

@@ -104,6 +104,12 @@ impl Refused {
                 Problem::Conflict(_) => {
                     row(StatusCode::CONFLICT, problem.code(), "it contradicts what is there")
                 }
+                Problem::KeyReused => (
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    problem.code(),
+                    "key-reused",
+                    "the idempotency key stands for another request",
+                ),
                 Problem::RateLimited { .. } => {
                     row(StatusCode::TOO_MANY_REQUESTS, problem.code(), "too many requests")
                 }
@@ -233,6 +239,7 @@ mod tests {
             Refused::Problem(Problem::Forbidden("words".into())),
             Refused::Problem(Problem::NotFound("words".into())),
             Refused::Problem(Problem::Conflict("words".into())),
+            Refused::Problem(Problem::KeyReused),
             Refused::Problem(Problem::RateLimited { retry_after: wait }),
             Refused::Problem(Problem::Unavailable { retry_after: wait }),
             Refused::Problem(Problem::Internal),

@@ -65,6 +65,28 @@ pub(crate) enum Call {
     RevokeTicket,
 }
 
+impl Call {
+    /// Whether it changes something, so that it can be asked for under an idempotency key.
+    pub(crate) fn changes_something(self) -> bool {
+        match self {
+            Self::Enrol
+            | Self::Credential
+            | Self::AddMember
+            | Self::DeleteMember
+            | Self::DeleteMembers
+            | Self::MakeTicket
+            | Self::RevokeTicket => true,
+            Self::Health
+            | Self::Ready
+            | Self::Issuer
+            | Self::ListMembers
+            | Self::ListMemberIds
+            | Self::ShowMember
+            | Self::ListTickets => false,
+        }
+    }
+}
+
 const fn route(method: &'static str, path: &'static str, action: Option<Action>, call: Call) -> Route {
     Route { method, path, action, call }
 }

@@ -22,7 +22,11 @@ pub(crate) const CONTENT_DIGEST: &str = "content-digest";
 /// Names the authority that the request is meant for.
 pub(crate) const AUDIENCE: &str = "ockam-authority";
 
-/// What a signature covers: all of it, in any order, and nothing else.
+/// Names what is to be done once (draft-ietf-httpapi-idempotency-key-header).
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// What a signature covers: all of it, in any order, and nothing else but an [`IDEMPOTENCY_KEY`] that is sent. Covered, the
+/// key cannot be taken away or exchanged on the way.
 const COVERED: [&str; 4] = ["@method", "@target-uri", CONTENT_DIGEST, AUDIENCE];
 /// Tells these signatures from those of every other use of RFC 9421.
 const TAG: &str = "ockam-kms-v1";
@@ -102,6 +106,7 @@ pub(crate) struct Covered<'a> {
     pub(crate) target_uri: &'a str,
     pub(crate) content_digest: &'a str,
     pub(crate) audience: &'a str,
+    pub(crate) idempotency_key: Option<&'a str>,
 }
 
 impl<'a> Covered<'a> {
@@ -111,8 +116,14 @@ impl<'a> Covered<'a> {
             "@target-uri" => Some(self.target_uri),
             CONTENT_DIGEST => Some(self.content_digest),
             AUDIENCE => Some(self.audience),
+            IDEMPOTENCY_KEY => self.idempotency_key,
             _ => None,
         }
+    }
+
+    /// What is covered, with its value.
+    fn lines(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        COVERED.iter().chain(&[IDEMPOTENCY_KEY]).filter_map(move |name| Some((*name, self.value(name)?)))
     }
 }
 
@@ -123,8 +134,8 @@ impl Parameters {
     ///
     /// # Errors
     /// [`Fault::Algorithm`] for a key that cannot sign requests.
-    fn to_input(self) -> Result<String, Fault> {
-        let covered: Vec<String> = COVERED.iter().map(|component| format!("\"{component}\"")).collect();
+    fn to_input(self, covered: &Covered<'_>) -> Result<String, Fault> {
+        let covered: Vec<String> = covered.lines().map(|(component, _)| format!("\"{component}\"")).collect();
         Ok(format!(
             "({});created={};expires={};nonce=\"{}\";alg=\"{}\";keyid=\"{}\";tag=\"{TAG}\"",
             covered.join(" "),
@@ -148,8 +159,8 @@ impl Draft {
     /// # Errors
     /// [`Fault::Algorithm`] for a key that cannot sign requests.
     pub(crate) fn new(parameters: Parameters, covered: &Covered<'_>) -> Result<Self, Fault> {
-        let input = parameters.to_input()?;
-        let base = base(COVERED.iter().filter_map(|name| Some((*name, covered.value(name)?))), &input);
+        let input = parameters.to_input(covered)?;
+        let base = base(covered.lines(), &input);
         Ok(Self { input, base })
     }
 
@@ -196,8 +207,13 @@ impl Received {
     }
 
     /// What has to have been signed.
-    pub(crate) fn base(&self, values: &Covered<'_>) -> Vec<u8> {
-        base(self.covered.iter().filter_map(|name| Some((*name, values.value(name)?))), &self.input)
+    ///
+    /// # Errors
+    /// [`Fault::Components`] when it covers an idempotency key that did not come.
+    pub(crate) fn base(&self, values: &Covered<'_>) -> Result<Vec<u8>, Fault> {
+        let line = |name: &&'static str| Some((*name, values.value(name)?));
+        let lines: Option<Vec<_>> = self.covered.iter().map(line).collect();
+        Ok(base(lines.ok_or(Fault::Components)?.into_iter(), &self.input))
     }
 
     /// The signature itself.
@@ -232,13 +248,14 @@ fn covered(list: &InnerList) -> Result<Vec<&'static str>, Fault> {
     let mut covered = Vec::with_capacity(COVERED.len());
     for item in &list.items {
         let name = item.bare_item.as_string().map(|name| name.as_str()).ok_or(Fault::Components)?;
-        let known = COVERED.iter().find(|known| **known == name).ok_or(Fault::Components)?;
+        let known = COVERED.iter().chain(&[IDEMPOTENCY_KEY]).find(|known| **known == name);
+        let known = known.ok_or(Fault::Components)?;
         if !item.params.is_empty() || covered.contains(known) {
             return Err(Fault::Components);
         }
         covered.push(*known);
     }
-    if covered.len() == COVERED.len() { Ok(covered) } else { Err(Fault::Components) }
+    if COVERED.iter().all(|known| covered.contains(known)) { Ok(covered) } else { Err(Fault::Components) }
 }
 
 fn parameters(list: &InnerList) -> Result<Parameters, Fault> {
@@ -379,6 +396,7 @@ mod tests {
         target_uri: "http://a/b?c",
         content_digest: "sha-256=:AA==:",
         audience: "I00",
+        idempotency_key: None,
     };
 
     #[test]
@@ -391,10 +409,26 @@ mod tests {
             let (input, header) = draft.headers(&signature);
             let received = Received::parse(&input, &header).unwrap();
             assert_eq!(received.parameters, sample(algorithm));
-            assert_eq!(received.base(&VALUES), draft.base());
+            assert_eq!(received.base(&VALUES).unwrap(), draft.base());
             assert_eq!(received.signature(), signature);
         }
         assert_eq!(Draft::new(sample(Algorithm::X25519), &VALUES).unwrap_err(), Fault::Algorithm);
+    }
+
+    #[test]
+    fn an_idempotency_key_is_covered_when_there_is_one() {
+        let values = Covered { idempotency_key: Some("\"k\""), ..VALUES };
+        let draft = Draft::new(sample(Algorithm::Ed25519), &values).unwrap();
+        let base = String::from_utf8(draft.base().to_vec()).unwrap();
+        assert!(base.contains("\"ockam-authority\": I00\n\"idempotency-key\": \"k\"\n"), "{base}");
+        let (input, header) = draft.headers(&Signature::Ed25519([9; 64]));
+        let received = Received::parse(&input, &header).unwrap();
+        assert_eq!(received.base(&values).unwrap(), draft.base());
+        assert_eq!(received.base(&VALUES), Err(Fault::Components), "taken away on the way");
+        assert_ne!(
+            received.base(&Covered { idempotency_key: Some("\"l\""), ..VALUES }).unwrap(),
+            draft.base()
+        );
     }
 
     #[test]
@@ -413,7 +447,7 @@ mod tests {
 
     #[test]
     fn components_and_parameters_come_in_any_order_and_count_as_they_came() {
-        let input = sample(Algorithm::Ed25519).to_input().unwrap();
+        let input = sample(Algorithm::Ed25519).to_input(&VALUES).unwrap();
         let (components, parameters) = input.split_once(')').unwrap();
         let mut parameters: Vec<&str> = parameters.split(';').skip(1).collect();
         parameters.reverse();
@@ -423,14 +457,14 @@ mod tests {
         let received =
             Received::parse(&format!("other={turned}"), &format!("other=:{}:", "A".repeat(86) + "=="))
                 .unwrap();
-        let base = String::from_utf8(received.base(&VALUES)).unwrap();
+        let base = String::from_utf8(received.base(&VALUES).unwrap()).unwrap();
         assert!(base.starts_with("\"ockam-authority\": I00\n\"content-digest\""), "{base}");
         assert!(base.ends_with(&format!("({});{}", components.join(" "), parameters.join(";"))), "{base}");
     }
 
     #[test]
     fn other_forms_are_refused() {
-        let good = format!("sig={}", sample(Algorithm::Ed25519).to_input().unwrap());
+        let good = format!("sig={}", sample(Algorithm::Ed25519).to_input(&VALUES).unwrap());
         let signature = format!("sig=:{}==:", "A".repeat(86));
         assert!(Received::parse(&good, &signature).is_ok());
         let replaced = |from: &str, to: &str| {

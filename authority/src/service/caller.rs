@@ -5,9 +5,10 @@ use std::sync::PoisonError;
 use identity::{Identifier, Identity};
 
 use crate::authz::{Action, Actor};
+use crate::once::{Once, Receipt};
 use crate::problem::Problem;
 use crate::service::{Answer, Authority};
-use crate::store::{KnownHistory, Operation, query};
+use crate::store::{Applied, KnownHistory, Operation, UnderKey, query};
 
 /// The most verified histories that are kept in memory, and the most bytes of each: 16 MiB at most.
 const MAX_VERIFIED: usize = 4096;
@@ -18,6 +19,7 @@ const MAX_VERIFIED_BYTES: usize = 4096;
 pub struct Caller {
     identity: Identity,
     actor: Actor,
+    once: Option<Once>,
 }
 
 impl Caller {
@@ -31,6 +33,20 @@ impl Caller {
     #[must_use]
     pub fn identifier(&self) -> Identifier {
         self.identity.identifier()
+    }
+
+    /// The same, asking under an idempotency key (see [`once`](crate::once)): what changes something is then done once.
+    /// `request` is a hash over everything of the request that must not differ.
+    ///
+    /// # Errors
+    /// As [`Once::new`].
+    pub fn once(self, key: &str, request: [u8; 32]) -> Answer<Self> {
+        let once = Some(Once::new(self.identifier(), key, request)?);
+        Ok(Self { once, ..self })
+    }
+
+    pub(crate) fn key(&self) -> Option<&Once> {
+        self.once.as_ref()
     }
 
     pub(crate) fn actor(&self) -> &Actor {
@@ -88,7 +104,21 @@ impl Authority {
                 ));
             }
         }
-        Ok(Caller { identity, actor })
+        Ok(Caller { identity, actor, once: None })
+    }
+
+    /// Has the store do something, under the caller's idempotency key if there is one.
+    pub(crate) async fn execute_for(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        receipt: Receipt,
+    ) -> Answer<Applied> {
+        let operation = match caller.key() {
+            Some(once) => Operation::Once(Box::new(UnderKey { once: once.clone(), receipt, operation })),
+            None => operation,
+        };
+        self.execute(*caller.actor(), operation).await
     }
 
     /// Whether the store has to look at a history: it is a member's, and not the one that is known.

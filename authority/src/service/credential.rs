@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use identity::{Attributes, Credential, CredentialDraft, MEMBER_SCHEMA};
 use vault::{Kind, Retry};
 
-use crate::authz::{Action, Actor};
+use crate::authz::Action;
 use crate::issuer::IssuerKeys;
 use crate::member::MemberAttributes;
+use crate::once::{Once, Receipt};
 use crate::problem::Problem;
 use crate::service::{Answer, Authority, Caller, PROJECT_ATTRIBUTE};
 use crate::store::{Intent, KnownHistory, Operation, query};
@@ -25,7 +26,7 @@ impl Authority {
     pub async fn enrol(&self, caller: &Caller, code: &Code) -> Answer<()> {
         let lookup = code.lookup(&self.identifier());
         let history = KnownHistory::from(caller.identity());
-        self.execute(*caller.actor(), Operation::Redeem { lookup, history }).await?;
+        self.execute_for(caller, Operation::Redeem { lookup, history }, Receipt::Done).await?;
         Ok(())
     }
 
@@ -37,6 +38,38 @@ impl Authority {
     /// [`Problem::Forbidden`] `unauthorized member` for whoever is none; [`Problem::Unavailable`] when the vault or the
     /// store is away, or the credential key is about to end.
     pub async fn credential(&self, caller: &Caller) -> Answer<Credential> {
+        let Some(once) = caller.key().cloned() else {
+            return self.issue(caller).await;
+        };
+        // Storing the intent, signing and recording are not one transaction, so whoever asks again meanwhile waits; also
+        // when whoever asked first has gone away.
+        let turn = self.0.turns.take(&once).await;
+        let (authority, caller) = (self.clone(), caller.clone());
+        let issued = tokio::spawn(async move {
+            let _turn = turn;
+            match authority.earlier_credential(&caller, &once).await? {
+                Some(credential) => Ok(credential),
+                None => authority.issue(&caller).await,
+            }
+        });
+        issued.await.map_err(|_| Problem::Internal)?
+    }
+
+    async fn earlier_credential(&self, caller: &Caller, once: &Once) -> Answer<Option<Credential>> {
+        let allowed = self.gate(caller.actor(), Action::GetCredential).await?;
+        let kept = query::kept(self.view(allowed)?, once.id())?.filter(|kept| !kept.is_over(self.now()));
+        match kept.map(|kept| kept.matching(once)).transpose() {
+            Ok(None) => Ok(None),
+            Ok(Some(receipt)) => credential_of(receipt).map(Some),
+            Err(refused) => {
+                let refusal = Operation::Refused(Action::GetCredential, refused.code());
+                self.execute(*caller.actor(), refusal).await?;
+                Err(refused)
+            }
+        }
+    }
+
+    async fn issue(&self, caller: &Caller) -> Answer<Credential> {
         for _ in 0..TRIES {
             let allowed = self.gate(caller.actor(), Action::GetCredential).await?;
             let member = query::member(self.view(allowed)?, &caller.identifier())?;
@@ -54,8 +87,8 @@ impl Authority {
             if applied.changed == 0 {
                 continue;
             }
-            let (authority, actor) = (self.clone(), *caller.actor());
-            let signed = tokio::spawn(async move { authority.sign(&issuer, draft, actor).await });
+            let (authority, caller) = (self.clone(), caller.clone());
+            let signed = tokio::spawn(async move { authority.sign(&issuer, draft, &caller).await });
             return signed.await.map_err(|_| Problem::Internal)?;
         }
         Err(Problem::unavailable())
@@ -85,13 +118,13 @@ impl Authority {
         })
     }
 
-    async fn sign(&self, issuer: &IssuerKeys, draft: CredentialDraft, actor: Actor) -> Answer<Credential> {
+    async fn sign(&self, issuer: &IssuerKeys, draft: CredentialDraft, caller: &Caller) -> Answer<Credential> {
         let hash = draft.hash();
         let credential = match draft.sign(issuer.signer()).await {
             Ok(credential) => credential,
             Err(error) => {
                 if certainly_unsigned(&error) {
-                    self.execute(actor, Operation::Abandon(hash)).await?;
+                    self.execute(*caller.actor(), Operation::Abandon(hash)).await?;
                 }
                 if error.kind() == identity::Kind::Vault(Kind::Corrupt) {
                     // The key is not the one that was recorded. Nothing is signed until an operator has looked.
@@ -100,8 +133,18 @@ impl Authority {
                 return Err(error.into());
             }
         };
-        self.execute(actor, Operation::Issued(hash)).await?;
-        Ok(credential)
+        let receipt = Receipt::Credential(credential.encode().map_err(|_| Problem::Internal)?);
+        match self.execute_for(caller, Operation::Issued(hash), receipt).await?.receipt {
+            None => Ok(credential),
+            Some(receipt) => credential_of(receipt),
+        }
+    }
+}
+
+fn credential_of(receipt: Receipt) -> Answer<Credential> {
+    match receipt {
+        Receipt::Credential(bytes) => Credential::decode(&bytes).map_err(|_| Problem::Internal),
+        _ => Err(Problem::Internal),
     }
 }
 

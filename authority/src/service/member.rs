@@ -4,6 +4,7 @@ use identity::Identifier;
 
 use crate::authz::Action;
 use crate::member::{Member, MemberAttributes, Page};
+use crate::once::Receipt;
 use crate::problem::Problem;
 use crate::service::{Answer, Authority, Caller};
 use crate::store::{Operation, query};
@@ -20,7 +21,7 @@ impl Authority {
         identifier: Identifier,
         attributes: MemberAttributes,
     ) -> Answer<()> {
-        self.execute(*caller.actor(), Operation::AddMember { identifier, attributes }).await?;
+        self.execute_for(caller, Operation::AddMember { identifier, attributes }, Receipt::Done).await?;
         Ok(())
     }
 
@@ -69,7 +70,7 @@ impl Authority {
     /// [`Problem::Forbidden`] for whoever is no enroller, or no admin when the member has a role, and always when it is
     /// pre-trusted; [`Problem::NotFound`] without such a member.
     pub async fn delete_member(&self, caller: &Caller, identifier: &Identifier) -> Answer<()> {
-        self.execute(*caller.actor(), Operation::DeleteMember(*identifier)).await?;
+        self.execute_for(caller, Operation::DeleteMember(*identifier), Receipt::Done).await?;
         Ok(())
     }
 
@@ -82,7 +83,12 @@ impl Authority {
         let mut deleted = 0_u64;
         let mut after = None;
         loop {
-            let applied = self.execute(*caller.actor(), Operation::DeleteMembers { after }).await?;
+            let operation = Operation::DeleteMembers { after };
+            let applied = self.execute_for(caller, operation, Receipt::Deleted(deleted)).await?;
+            if let Some(receipt) = applied.receipt {
+                let Receipt::Deleted(before) = receipt else { return Err(Problem::Internal) };
+                return Ok(before);
+            }
             deleted = deleted.saturating_add(applied.changed);
             after = applied.next;
             if after.is_none() {

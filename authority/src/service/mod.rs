@@ -23,6 +23,7 @@ use crate::authz::{Action, Actor, Allowed, Rules, authorise};
 use crate::error::{Error, Kind, Result};
 use crate::issuer::IssuerKeys;
 use crate::member::MemberAttributes;
+use crate::once::Turns;
 use crate::problem::Problem;
 use crate::store::{Applied, Command, Operation, Store, View, query};
 
@@ -117,6 +118,7 @@ struct Inner {
     rules: Arc<Rules>,
     clock: Arc<dyn Clock>,
     halted: AtomicBool,
+    turns: Turns,
     // Histories that were verified, so that a request of somebody known costs no verifying of their history.
     verified: Mutex<HashMap<Identifier, Identity>>,
 }
@@ -147,6 +149,7 @@ impl Authority {
             settings,
             clock,
             halted: AtomicBool::new(false),
+            turns: Turns::default(),
             verified: Mutex::default(),
         }));
         let members = authority.0.settings.pre_trusted.clone();

@@ -2,9 +2,11 @@
 
 use crate::authz::Action;
 use crate::member::Page;
+use crate::once::Receipt;
+use crate::problem::Problem;
 use crate::service::{Answer, Authority, Caller};
 use crate::store::{Operation, query};
-use crate::ticket::{Code, IssuedTicket, NewTicket, Reference, Ticket};
+use crate::ticket::{Code, IssuedTicket, NewTicket, Reference, Ticket, random};
 
 impl Authority {
     /// Makes a ticket. Its code is in the answer and nowhere else.
@@ -13,11 +15,26 @@ impl Authority {
     /// [`Problem::Forbidden`](crate::Problem::Forbidden) for whoever is no enroller, or no admin when the ticket gives a
     /// role.
     pub async fn make_ticket(&self, caller: &Caller, new: NewTicket) -> Answer<IssuedTicket> {
-        let code = Code::generate()?;
-        let ticket = new.into_ticket(Reference::generate()?, caller.identifier(), self.now());
+        let salt = random(32)?.expose_array().copied().ok_or(Problem::Internal)?;
+        let code_of = |salt: &[u8; 32]| match caller.key() {
+            Some(once) => Ok(once.code(salt)),
+            None => Code::generate(),
+        };
+        let (reference, created_at) = (Reference::generate()?, self.now());
+        let code = code_of(&salt)?;
+        let ticket = new.clone().into_ticket(reference.clone(), caller.identifier(), created_at);
         let lookup = code.lookup(&self.identifier());
-        self.execute(*caller.actor(), Operation::MakeTicket { lookup, ticket: ticket.clone() }).await?;
-        Ok(IssuedTicket { ticket, code })
+        let operation = Operation::MakeTicket { lookup, ticket: ticket.clone() };
+        let receipt = Receipt::Ticket { reference, salt, created_at };
+        match self.execute_for(caller, operation, receipt).await?.receipt {
+            None => Ok(IssuedTicket { ticket, code }),
+            // The same request, so the same attributes, time and uses.
+            Some(Receipt::Ticket { reference, salt, created_at }) => Ok(IssuedTicket {
+                ticket: new.into_ticket(reference, caller.identifier(), created_at),
+                code: code_of(&salt)?,
+            }),
+            Some(_) => Err(Problem::Internal),
+        }
     }
 
     /// Tickets, ordered by reference, from the one after `after`; at most `limit`
@@ -41,7 +58,7 @@ impl Authority {
     /// [`Problem::Forbidden`](crate::Problem::Forbidden) for whoever is no enroller,
     /// [`Problem::NotFound`](crate::Problem::NotFound) without such a ticket.
     pub async fn revoke_ticket(&self, caller: &Caller, reference: &Reference) -> Answer<()> {
-        self.execute(*caller.actor(), Operation::RevokeTicket(reference.clone())).await?;
+        self.execute_for(caller, Operation::RevokeTicket(reference.clone()), Receipt::Done).await?;
         Ok(())
     }
 }

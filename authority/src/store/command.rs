@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::authz::{Action, Actor, Rules};
 use crate::member::MemberAttributes;
+use crate::once::{Once, Receipt};
 use crate::ticket::{Reference, Ticket};
 
 /// Something to be decided and done in one transaction.
@@ -73,10 +74,23 @@ pub enum Operation {
     ReplaceIssuer(ChangeHash),
     /// Records a refusal that was decided on reading.
     Refused(Action, &'static str),
+    /// Does something under an idempotency key: once, whatever comes again under that key.
+    Once(Box<UnderKey>),
+}
+
+/// What is to be done under an idempotency key.
+#[derive(Clone, Debug)]
+pub struct UnderKey {
+    /// The key, which has to be the actor's.
+    pub once: Once,
+    /// What is kept when it is done. To [`Receipt::Deleted`] those are added that the command itself deletes.
+    pub receipt: Receipt,
+    /// What is to be done: none that is done under a key itself.
+    pub operation: Operation,
 }
 
 /// What came of a command that was not refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// How many members or tickets it added, replaced or removed.
     pub changed: u64,
@@ -84,6 +98,8 @@ pub struct Applied {
     pub next: Option<Identifier>,
     /// Whether the history that was shown contradicts the one that is known. The evidence is kept.
     pub conflict: bool,
+    /// What is kept of the same request under the same idempotency key: then nothing was done.
+    pub receipt: Option<Receipt>,
 }
 
 /// A change history with the hashes of its changes: comparing two takes no verifying again.

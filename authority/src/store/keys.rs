@@ -32,6 +32,14 @@ pub(crate) const AUDIT: &[u8] = b"a";
 pub(crate) const AUDIT_HEAD: &[u8] = b"H";
 /// How many refusals were recorded in this hour.
 pub(crate) const REFUSALS: &[u8] = b"R";
+/// Receipts, by what an idempotency key of somebody is stored under.
+pub(crate) const RECEIPT: &[u8] = b"k";
+/// From identifiers and numbers to those receipts, in the order in which they were made.
+pub(crate) const RECEIPT_NUMBER: &[u8] = b"q";
+/// How many receipts somebody was given, by identifier.
+pub(crate) const RECEIPTS_MADE: &[u8] = b"n";
+/// From the times at which receipts were made to them.
+pub(crate) const RECEIPT_AT: &[u8] = b"g";
 
 fn key(prefix: &[u8], rest: &[u8]) -> Vec<u8> {
     [prefix, rest].concat()
@@ -74,11 +82,23 @@ pub(crate) fn issued(hash: &[u8; 32]) -> Vec<u8> {
     key(ISSUED, hash)
 }
 
+pub(crate) fn receipt(id: &[u8; 32]) -> Vec<u8> {
+    key(RECEIPT, id)
+}
+
+pub(crate) fn receipt_number(subject: &Identifier, number: u64) -> Vec<u8> {
+    [RECEIPT_NUMBER, subject.as_bytes(), &number.to_be_bytes()].concat()
+}
+
+pub(crate) fn receipts_made(subject: &Identifier) -> Vec<u8> {
+    key(RECEIPTS_MADE, subject.as_bytes())
+}
+
 pub(crate) fn audit(sequence: u64) -> Vec<u8> {
     key(AUDIT, &sequence.to_be_bytes())
 }
 
-/// An entry in one of the two indexes by expiry.
+/// An entry in one of the indexes by time.
 pub(crate) fn end(prefix: &[u8], at: Timestamp, of: &[u8; 32]) -> Vec<u8> {
     [prefix, &at.0.to_be_bytes(), of].concat()
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use identity::{Identifier, Timestamp};
 
-pub use command::{Applied, Command, Conflict, Decision, Intent, Issued, KnownHistory, Operation};
+pub use command::{Applied, Command, Conflict, Decision, Intent, Issued, KnownHistory, Operation, UnderKey};
 pub use memory::MemoryStore;
 pub use rocks::RocksStore;
 

@@ -5,8 +5,9 @@ use identity::Identifier;
 use crate::audit::{AuditHead, AuditRow};
 use crate::error::{Error, Result};
 use crate::member::{MAX_PAGE, Member, Page};
+use crate::once::Kept;
 use crate::store::command::{Conflict, Issued, KnownHistory};
-use crate::store::record::{self, Lookup, Pending, Record};
+use crate::store::record::{self, Counter, Lookup, Pending, Record};
 use crate::store::{View, keys};
 use crate::ticket::{Reference, Ticket};
 
@@ -139,6 +140,27 @@ pub(crate) fn pending(view: &dyn View, hash: &[u8; 32]) -> Result<Option<Pending
 /// When the store fails.
 pub fn issued(view: &dyn View, hash: &[u8; 32]) -> Result<Option<Issued>> {
     one(view, &keys::issued(hash))
+}
+
+pub(crate) fn kept(view: &dyn View, id: &[u8; 32]) -> Result<Option<Kept>> {
+    one(view, &keys::receipt(id))
+}
+
+pub(crate) fn receipt_number(view: &dyn View, subject: &Identifier, number: u64) -> Result<Option<Lookup>> {
+    one(view, &keys::receipt_number(subject, number))
+}
+
+pub(crate) fn receipts_made(view: &dyn View, subject: &Identifier) -> Result<u64> {
+    Ok(one(view, &keys::receipts_made(subject))?.map_or(0, |Counter(made)| made))
+}
+
+/// How many receipts of idempotency keys are kept for somebody, and not yet swept.
+///
+/// # Errors
+/// When the store fails.
+pub fn receipts(view: &dyn View, subject: &Identifier) -> Result<usize> {
+    let prefix = [keys::RECEIPT_NUMBER, subject.as_bytes()].concat();
+    Ok(view.scan(&prefix, None, MAX_PAGE.saturating_mul(4))?.len())
 }
 
 /// Audit rows after the one of this number. At most `limit`.

@@ -10,6 +10,7 @@ use minicbor::{Decode, Encode};
 use crate::audit::{AuditHead, AuditRow};
 use crate::error::{Error, Kind, Result};
 use crate::member::{Member, MemberAttributes};
+use crate::once::{Kept, Receipt};
 use crate::store::command::{Conflict, Issued, KnownHistory};
 use crate::ticket::{Reference, Ticket};
 
@@ -187,6 +188,94 @@ impl Record for Lookup {
 
     fn from_wire(wire: LookupWire) -> Option<Self> {
         Some(Self(wire.0))
+    }
+}
+
+/// A number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counter(pub(crate) u64);
+
+#[derive(Encode, Decode)]
+#[cbor(transparent)]
+pub(crate) struct CounterWire(#[n(0)] u64);
+
+impl Record for Counter {
+    const WHAT: &'static str = "counter";
+    type Wire = CounterWire;
+
+    fn to_wire(&self) -> CounterWire {
+        CounterWire(self.0)
+    }
+
+    fn from_wire(wire: CounterWire) -> Option<Self> {
+        Some(Self(wire.0))
+    }
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct KeptWire {
+    #[n(0)]
+    subject: Identifier,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    request: [u8; 32],
+    #[n(2)]
+    at: u64,
+    #[n(3)]
+    number: u64,
+    #[n(4)]
+    receipt: ReceiptWire,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) enum ReceiptWire {
+    #[n(0)]
+    Done,
+    #[n(1)]
+    Deleted(#[n(0)] u64),
+    #[n(2)]
+    Ticket(
+        #[cbor(n(0), with = "minicbor::bytes")] [u8; 8],
+        #[cbor(n(1), with = "minicbor::bytes")] [u8; 32],
+        #[n(2)] u64,
+    ),
+    #[n(3)]
+    Credential(#[n(0)] ByteVec),
+}
+
+impl Record for Kept {
+    const WHAT: &'static str = "receipt";
+    type Wire = KeptWire;
+
+    fn to_wire(&self) -> KeptWire {
+        let receipt = match &self.receipt {
+            Receipt::Done => ReceiptWire::Done,
+            Receipt::Deleted(count) => ReceiptWire::Deleted(*count),
+            Receipt::Ticket { reference, salt, created_at } => {
+                ReceiptWire::Ticket(*reference.as_bytes(), *salt, created_at.0)
+            }
+            Receipt::Credential(bytes) => ReceiptWire::Credential(bytes.clone().into()),
+        };
+        KeptWire { subject: self.subject, request: self.request, at: self.at.0, number: self.number, receipt }
+    }
+
+    fn from_wire(wire: KeptWire) -> Option<Self> {
+        let receipt = match wire.receipt {
+            ReceiptWire::Done => Receipt::Done,
+            ReceiptWire::Deleted(count) => Receipt::Deleted(count),
+            ReceiptWire::Ticket(reference, salt, created_at) => Receipt::Ticket {
+                reference: Reference::from_bytes(reference),
+                salt,
+                created_at: Timestamp(created_at),
+            },
+            ReceiptWire::Credential(bytes) => Receipt::Credential(bytes.into()),
+        };
+        Some(Self {
+            subject: wire.subject,
+            request: wire.request,
+            at: Timestamp(wire.at),
+            number: wire.number,
+            receipt,
+        })
     }
 }
 

@@ -18,6 +18,7 @@ mod client;
 mod flow;
 mod history;
 mod limits;
+mod lost;
 mod matrix;
 mod net;
 mod problems;

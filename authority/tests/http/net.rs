@@ -139,6 +139,11 @@ pub(crate) fn digest(body: &[u8]) -> String {
     format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)))
 }
 
+fn nonce() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    STANDARD.encode([COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes(), [7; 8]].concat())
+}
+
 /// A signed request, made by hand: everything in it can be changed before it is signed, and its bytes after.
 #[derive(Clone)]
 pub(crate) struct ByHand {
@@ -160,6 +165,7 @@ pub(crate) struct ByHand {
     pub(crate) without: Vec<&'static str>,
     pub(crate) audience: String,
     pub(crate) digest: String,
+    pub(crate) idempotency_key: Option<String>,
     pub(crate) shown: Option<String>,
     pub(crate) signer: Signer,
 }
@@ -173,8 +179,6 @@ impl ByHand {
         path: &str,
         body: &[u8],
     ) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let nonce = [COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes(), [7; 8]].concat();
         Self {
             method: method.to_owned(),
             path: path.to_owned(),
@@ -186,7 +190,7 @@ impl ByHand {
                 .to_vec(),
             created: THEN.0,
             expires: THEN.0 + 60,
-            nonce: STANDARD.encode(nonce),
+            nonce: nonce(),
             keyid: format!("{}:{}", identity.identifier(), identity.latest().hash()),
             alg: if key.signer.algorithm() == Algorithm::EcdsaP256 { "ecdsa-p256-sha256" } else { "ed25519" }
                 .to_owned(),
@@ -195,9 +199,15 @@ impl ByHand {
             without: Vec::new(),
             audience: site.world.root.identity.identifier().to_string(),
             digest: digest(body),
+            idempotency_key: None,
             shown: Some(shown(identity, key)),
             signer: key.signer.clone(),
         }
+    }
+
+    /// Gives it a nonce of its own again.
+    pub(crate) fn renew(&mut self) {
+        self.nonce = nonce();
     }
 
     /// The parameters, and the headers that carry the signature.
@@ -226,6 +236,7 @@ impl ByHand {
                 }
                 "content-digest" => self.digest.clone(),
                 "ockam-authority" => self.audience.clone(),
+                "idempotency-key" => self.idempotency_key.clone().unwrap_or_default(),
                 _ => String::from("x"),
             };
             base.push_str(&format!("\"{name}\": {value}\n"));

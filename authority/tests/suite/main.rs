@@ -13,6 +13,7 @@
 mod audit;
 mod authz;
 mod common;
+mod once;
 mod race;
 mod service;
 mod store;

@@ -146,7 +146,7 @@ pub(super) fn delete_some(
         log::done_as(context, Action::DeleteMember.word(), &member.identifier.to_string(), "", "done")?;
         deleted += 1;
     }
-    Ok(Applied { changed: deleted, next: page.next, conflict: false })
+    Ok(Applied { changed: deleted, next: page.next, ..Applied::default() })
 }
 
 pub(crate) fn no_member(identifier: &Identifier) -> Problem {

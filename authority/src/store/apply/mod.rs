@@ -5,6 +5,7 @@ mod history;
 mod issue;
 mod log;
 mod member;
+mod once;
 mod ticket;
 
 use identity::{Identifier, Timestamp};
@@ -58,9 +59,19 @@ pub(crate) fn apply(
 }
 
 fn decide(context: &mut Context<'_, '_>) -> std::result::Result<Applied, Problem> {
+    match &context.command.operation {
+        Operation::Once(under) => once::decide(context, under),
+        operation => decide_plain(context, operation),
+    }
+}
+
+fn decide_plain(
+    context: &mut Context<'_, '_>,
+    operation: &Operation,
+) -> std::result::Result<Applied, Problem> {
     let command = context.command;
     // Three operations say what has already happened: they ask for nothing, so there is nothing to be allowed.
-    let action = match &command.operation {
+    let action = match operation {
         Operation::Issued(hash) => return issue::issued(context, hash),
         Operation::Abandon(hash) => return issue::abandon(context, hash),
         Operation::Refused(action, code) => {
@@ -73,7 +84,7 @@ fn decide(context: &mut Context<'_, '_>) -> std::result::Result<Applied, Problem
         return Err(Problem::Internal);
     };
     let allowed = authorise(&*context.state, &command.rules, &command.actor, action)?;
-    match &command.operation {
+    match operation {
         Operation::LoadPreTrusted(members) => member::load_pre_trusted(context, allowed, members),
         Operation::AddMember { identifier, attributes } => {
             member::add(context, allowed, identifier, attributes)
@@ -92,7 +103,9 @@ fn decide(context: &mut Context<'_, '_>) -> std::result::Result<Applied, Problem
             log::done(context, &change.to_string(), "")?;
             Ok(Applied { changed: 1, ..Applied::default() })
         }
-        Operation::Issued(_) | Operation::Abandon(_) | Operation::Refused(..) => Err(Problem::Internal),
+        Operation::Issued(_) | Operation::Abandon(_) | Operation::Refused(..) | Operation::Once(_) => {
+            Err(Problem::Internal)
+        }
     }
 }
 
@@ -111,6 +124,7 @@ impl Operation {
             Self::ResolveConflict(..) => Action::ResolveConflict,
             Self::Intend(_) => Action::GetCredential,
             Self::ReplaceIssuer(_) => Action::ReplaceIssuer,
+            Self::Once(under) => return under.operation.action(),
             Self::Issued(_) | Self::Abandon(_) | Self::Refused(..) => return None,
         })
     }
@@ -122,6 +136,7 @@ impl Operation {
             Self::Issued(_) => Action::GetCredential.word(),
             Self::Abandon(_) => "credential-abandon",
             Self::Refused(action, _) => action.word(),
+            Self::Once(under) => under.operation.word(),
             other => other.action().map_or("", Action::word),
         }
     }
@@ -137,6 +152,7 @@ impl Operation {
             Self::ReplaceIssuer(change) => change.to_string(),
             Self::Intend(intent) => hex::encode(intent.hash),
             Self::Issued(hash) | Self::Abandon(hash) => hex::encode(hash),
+            Self::Once(under) => under.operation.object(),
             Self::LoadPreTrusted(_)
             | Self::DeleteMembers { .. }
             | Self::Redeem { .. }
