@@ -30,7 +30,7 @@ pub enum Ask {
     Status,
     /// To end, after the requests under way.
     Stop,
-    /// To read its identity from the home again.
+    /// To read its identity from the home again, and its TLS certificate from its files.
     Reload,
     /// To rotate the primary key of the identity that it uses.
     Rotate(crate::rotation::Plan),

@@ -21,6 +21,10 @@ pub struct ProjectRecord {
     pub authority_route: String,
     /// The authority's change history when it was pinned, as hex.
     pub authority_change_history: String,
+    /// The certificates, as PEM, of whom alone the authority's TLS certificate may come; those that the system trusts when
+    /// there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_ca: Option<String>,
 }
 
 impl Home {

@@ -27,8 +27,20 @@ pub struct ServerRecord {
     pub project: String,
     /// The address of its HTTP door, when that is open.
     pub http_address: Option<String>,
+    /// Whether that door speaks TLS.
+    #[serde(default)]
+    pub tls: bool,
     /// Where its data is.
     pub store: String,
+}
+
+impl ServerRecord {
+    /// The URL of its HTTP door, when that is open.
+    #[must_use]
+    pub fn url(&self) -> Option<String> {
+        let scheme = if self.tls { "https" } else { "http" };
+        self.http_address.as_ref().map(|address| format!("{scheme}://{address}"))
+    }
 }
 
 /// Held by a server while it lives.

@@ -1,12 +1,16 @@
 //! Where an authority answers, and what anybody may ask there.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use identity::{Identifier, Identity, IssuerBundle, Relation};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body};
 
 use super::error::{Error, Kind, Result, printable};
@@ -33,16 +37,44 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint at `http://HOST[:PORT][/PATH]`. Nothing is sent yet. Proxies named by the environment are not used:
-    /// requests are signed for this URL.
+    /// An endpoint at `http[s]://HOST[:PORT][/PATH]`. Nothing is sent yet. An `https` server's certificate has to be of an
+    /// issuer that this system trusts (or that the file named by `SSL_CERT_FILE` holds). Proxies named by the environment
+    /// are not used: requests are signed for this URL.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] for another URL.
+    /// [`Kind::Invalid`] for another URL, or when the system trusts nobody.
     pub fn new(url: &str) -> Result<Self> {
-        let base = normal_url(url).filter(|base| base.starts_with("http://")).ok_or_else(|| {
-            Error::new(Kind::Invalid, format!("`{}` is not the URL of an authority", printable(url)))
-                .with_hint("use `http://HOST:PORT`; this version speaks no TLS")
-        })?;
+        let base = base(url)?;
+        let roots = if is_https(&base) { system_roots()? } else { Vec::new() };
+        Ok(Self::with_roots(base, roots))
+    }
+
+    /// The same, with a certificate of one of these issuers, as PEM, and of nobody else.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for another URL, or when these are no certificates.
+    pub fn trusting(url: &str, issuers: &[u8]) -> Result<Self> {
+        let base = base(url)?;
+        let no_good = || {
+            Error::new(Kind::Invalid, "what was given to be trusted is no certificate")
+                .with_hint("it is the certificate of the CA that issued the authority's, as PEM")
+        };
+        let roots: Vec<_> = CertificateDer::pem_slice_iter(issuers)
+            .map(|one| Ok(Certificate::from_der(&one?).to_owned()))
+            .collect::<std::result::Result<_, rustls::pki_types::pem::Error>>()
+            .map_err(|e| no_good().with_source(e))?;
+        if roots.is_empty() {
+            return Err(no_good());
+        }
+        Ok(Self::with_roots(base, roots))
+    }
+
+    fn with_roots(base: String, roots: Vec<Certificate<'static>>) -> Self {
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .root_certs(RootCerts::Specific(Arc::new(roots)))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
         let config = Agent::config_builder()
             .timeout_connect(Some(CONNECT))
             .timeout_global(Some(TOTAL))
@@ -51,9 +83,10 @@ impl Endpoint {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None)
+            .tls_config(tls)
             .user_agent(concat!("ockam-kms/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.new_agent(), base })
+        Self { agent: config.new_agent(), base }
     }
 
     /// The URL, in its normal form.
@@ -177,7 +210,74 @@ pub(crate) fn unexpected(words: &'static str) -> Error {
         .with_hint("see whether the URL is an authority's, and of the same version")
 }
 
+fn base(url: &str) -> Result<String> {
+    normal_url(url).ok_or_else(|| {
+        Error::new(Kind::Invalid, format!("`{}` is not the URL of an authority", printable(url)))
+            .with_hint("use `http://HOST:PORT` or `https://HOST:PORT`")
+    })
+}
+
+fn is_https(base: &str) -> bool {
+    base.starts_with("https://")
+}
+
+fn system_roots() -> Result<Vec<Certificate<'static>>> {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        let error = Error::new(Kind::Invalid, "this system has no certificates of issuers that it trusts")
+            .with_hint(
+                "install them (Debian: `ca-certificates`), or name the authority's with --authority-ca",
+            );
+        return Err(match found.errors.into_iter().next() {
+            Some(source) => error.with_source(source),
+            None => error,
+        });
+    }
+    Ok(found.certs.iter().map(|one| Certificate::from_der(one).to_owned()).collect())
+}
+
+/// What TLS has against the other side.
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// Nothing was sent to it: its certificate did not convince us.
+fn untrusted(base: &str, error: &rustls::Error) -> Option<Error> {
+    use rustls::CertificateError as Fault;
+    let rustls::Error::InvalidCertificate(fault) = error else { return None };
+    let hint = match fault {
+        // Of an issuer of the same name as one that is trusted, with another key: a CA that was made anew.
+        Fault::UnknownIssuer | Fault::BadSignature => {
+            "when the issuer is a CA of your own, name its certificate: --authority-ca PATH; else somebody stands in between"
+        }
+        Fault::Expired | Fault::ExpiredContext { .. } => {
+            "set this machine's clock right; if it is, the authority's operator has to renew the certificate"
+        }
+        Fault::NotValidForName | Fault::NotValidForNameContext { .. } => {
+            "use the host name that the certificate is for; its operator knows it"
+        }
+        _ => "ask the authority's operator for a certificate that is in order",
+    };
+    Some(
+        Error::untrusted(format!("the certificate of `{base}` is not to be trusted: {fault}"))
+            .with_hint(hint),
+    )
+}
+
 fn unreachable(base: &str, error: ureq::Error, changes_something: bool) -> Error {
+    let tls = tls_error(&error);
+    if let Some(untrusted) = tls.and_then(|tls| untrusted(base, tls)) {
+        return untrusted.with_source(error);
+    }
+    if let Some(rustls::Error::InvalidMessage(_)) = tls {
+        return Error::new(Kind::Unexpected, format!("what answers at `{base}` does not speak TLS"))
+            .with_hint("is it `http://` in place of `https://`?")
+            .with_source(error);
+    }
     // Before a connection stands nothing was sent.
     let sent = !matches!(
         &error,
@@ -249,6 +349,9 @@ mod tests {
             ("http://example.com:80/a/b/", "http://example.com/a/b"),
             (" HTTP://127.0.0.1:4000\n", "http://127.0.0.1:4000"),
             ("http://[::1]:80", "http://[::1]"),
+            ("https://Example.com:443/", "https://example.com"),
+            ("https://example.com:80", "https://example.com:80"),
+            ("http://example.com:443", "http://example.com:443"),
         ] {
             assert_eq!(Endpoint::new(given).unwrap().url(), wanted);
         }
@@ -260,7 +363,7 @@ mod tests {
             "",
             "example.com",
             "/",
-            "https://a",
+            "https://",
             "ftp://a",
             "http://",
             "http://u:p@a",

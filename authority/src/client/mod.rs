@@ -2,7 +2,7 @@
 //!
 //! Nothing that comes back is believed for where it came from. A change history has to be that of the authority whose
 //! identifier is known, and a credential has to verify under it. Who asks and what is asked is signed, so that it cannot be
-//! altered, redirected or repeated; it can be read by whoever stands in between, until the transport is encrypted.
+//! altered, redirected or repeated; over `http://` it can be read by whoever stands in between, over `https://` it cannot.
 //!
 //! Everything here blocks: from asynchronous code, call it on a thread of its own.
 
@@ -79,21 +79,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the authority at `url` (see [`Endpoint::new`]) whose identifier is `authority`, asking as `identity` with
-    /// a request key and its attestation. Nothing is sent yet.
+    /// A client of the authority at `endpoint` whose identifier is `authority`, asking as `identity` with a request key and
+    /// its attestation. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] for a bad URL, an attestation of another key or identity or one that is over, or a change history
+    /// [`Kind::Invalid`] for an attestation of another key or identity or one that is over, or a change history
     /// too long for a header.
     pub fn new(
-        url: &str,
+        endpoint: Endpoint,
         authority: Identifier,
         identity: Identity,
         signer: Signer,
         attestation: &RequestKeyAttestation,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let endpoint = Endpoint::new(url)?;
         let invalid = |words: String| Error::new(Kind::Invalid, words);
         let key = attestation.verify(&identity, clock.now()).map_err(|e| {
             invalid(format!("the attestation of the request key is no good: {e}")).with_source(e)

@@ -30,6 +30,7 @@ pub(crate) struct Authenticator {
     authority: Authority,
     started: Timestamp,
     public_url: Option<String>,
+    over_tls: bool,
     limit_loopback: bool,
     senders: Mutex<Senders>,
     replays: Mutex<Replays>,
@@ -54,6 +55,7 @@ impl Authenticator {
             started: authority.now(),
             authority,
             public_url,
+            over_tls: options.tls.is_some(),
             limit_loopback: options.limit_loopback,
             senders: Mutex::default(),
             replays: Mutex::default(),
@@ -185,7 +187,8 @@ impl Authenticator {
         let host = single(&parts.headers, header::HOST.as_str(), Fault::Form)?
             .ok_or_else(|| Problem::malformed("the request names no host"))?;
         let host = host.to_ascii_lowercase();
-        Ok(format!("http://{}{path}", host.strip_suffix(":80").unwrap_or(&host)))
+        let (scheme, default_port) = if self.over_tls { ("https", ":443") } else { ("http", ":80") };
+        Ok(format!("{scheme}://{}{path}", host.strip_suffix(default_port).unwrap_or(&host)))
     }
 
     /// Whose signature it is. Tries the request keys that are remembered, then the one that the request shows.

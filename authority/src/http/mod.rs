@@ -5,8 +5,8 @@
 //! change; when the server does not have that identity or that key it says so, and the sender shows both in a header
 //! ([`MAX_IDENTITY`]). Answers are not signed: what has to be believed in them (histories, credentials) proves itself.
 //!
-//! The URI that is signed is `http://`, the host of the request, and its path and query; behind a proxy that changes the
-//! host, it is [`Options::public_url`] and the path and query. All of it, the JSON of every route included, is in
+//! The URI that is signed is `http://` (`https://` when the server has TLS), the host of the request, and its path and
+//! query; behind a proxy that changes the host, it is [`Options::public_url`] and the path and query. All of it, the JSON of every route included, is in
 //! docs/formats.md.
 
 mod attempts;
@@ -23,8 +23,10 @@ pub(crate) mod sender;
 mod server;
 pub(crate) mod shape;
 pub(crate) mod signature;
+mod tls;
 
 pub use fault::Fault;
 pub use routes::{MAX_BODY, ROUTES, Route};
 pub use sender::MAX_IDENTITY;
 pub use server::{Options, Server};
+pub use tls::Tls;

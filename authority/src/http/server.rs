@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -20,6 +21,7 @@ use super::attempts::Source;
 use super::authenticate::Authenticator;
 use super::early::Worded;
 use super::routes;
+use super::tls::Tls;
 use crate::error::{Error, Kind, Result};
 use crate::service::Authority;
 
@@ -33,10 +35,13 @@ const MAX_BUFFER: usize = 64 * 1024;
 pub struct Options {
     /// Take requests without TLS from other machines. They can be read on the way; they cannot be altered or replayed.
     pub insecure_http: bool,
+    /// Speak TLS with this certificate.
+    pub tls: Option<Tls>,
     /// Under which URL clients know the server, when that is not the host that they name: behind a proxy that rewrites it.
     /// Requests are signed for it.
     pub public_url: Option<String>,
-    /// How long the line and the headers of a request may take to come; also how long a connection may be idle.
+    /// How long the line and the headers of a request may take to come, and a TLS handshake before the first; also how
+    /// long a connection may be idle.
     pub header_deadline: Duration,
     /// How long a body may take to come.
     pub body_deadline: Duration,
@@ -58,6 +63,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             insecure_http: false,
+            tls: None,
             public_url: None,
             header_deadline: Duration::from_secs(10),
             body_deadline: Duration::from_secs(30),
@@ -83,19 +89,19 @@ impl Server {
     /// of the current one may have been seen by the server before this one. `/readyz` says when.
     ///
     /// # Errors
-    /// [`Kind::Denied`] for an address that other machines reach, unless [`Options::insecure_http`] is set;
+    /// [`Kind::Denied`] for an address that other machines reach, without [`Options::tls`] or [`Options::insecure_http`];
     /// [`Kind::Invalid`] for a public URL that is none.
     pub fn start(authority: Authority, listener: TcpListener, options: Options) -> Result<Self> {
         let local_addr = listener
             .local_addr()
             .map_err(|e| Error::new(Kind::Internal, "the listener has no address").with_source(e))?;
-        if !options.insecure_http && !local_addr.ip().to_canonical().is_loopback() {
+        if options.tls.is_none() && !options.insecure_http && !local_addr.ip().to_canonical().is_loopback() {
             return Err(Error::new(
                 Kind::Denied,
                 format!("`{local_addr}` can be reached by other machines, and there is no TLS on it"),
             )
             .with_hint(
-                "listen on 127.0.0.1, or say `--insecure-http` when something else protects the way",
+                "give it a certificate (`--tls-cert` and `--tls-key`), listen on 127.0.0.1, or say `--insecure-http` when something else protects the way",
             ));
         }
         let authenticator = Authenticator::new(authority.clone(), &options)?;
@@ -181,6 +187,27 @@ async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
+    let Some(tls) = &options.tls else {
+        return serve_http(stream, peer, router, options, stopping).await;
+    };
+    let accepted = tokio::select! {
+        accepted = timeout(options.header_deadline, tls.acceptor().accept(stream)) => accepted,
+        () = told_to_stop(&mut stopping) => return,
+    };
+    match accepted {
+        Ok(Ok(stream)) => serve_http(stream, peer, router, options, stopping).await,
+        Ok(Err(error)) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+    }
+}
+
+async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: IpAddr,
+    router: Router,
+    options: Arc<Options>,
+    mut stopping: watch::Receiver<bool>,
+) {
     let source = Source::from(peer);
     let service = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: http::Request<Incoming>| {

@@ -55,7 +55,14 @@ async fn client_of(url: &str) -> Arc<Client> {
     let world = World::new(memory).await;
     let key = RequestKey::of(&world, &world.enroller).await;
     let (authority, identity) = (world.root.identity.identifier(), world.enroller.identity.clone());
-    let client = Client::new(url, authority, identity, key.signer, &key.attestation, world.clock.clone());
+    let client = Client::new(
+        Endpoint::new(url).unwrap(),
+        authority,
+        identity,
+        key.signer,
+        &key.attestation,
+        world.clock.clone(),
+    );
     Arc::new(client.unwrap())
 }
 
@@ -126,7 +133,7 @@ async fn a_credential_about_somebody_else_is_not_taken() {
     let url = fake(response("200 OK", "", &answer));
     let key = RequestKey::of(&world, &world.enroller).await;
     let client = Client::new(
-        &url,
+        Endpoint::new(&url).unwrap(),
         bundle.identifier(),
         world.enroller.identity.clone(),
         key.signer,
@@ -138,7 +145,7 @@ async fn a_credential_about_somebody_else_is_not_taken() {
     let refused = ask(&client, |client| client.credential()).await.unwrap_err();
     assert!(matches!(refused.kind(), Kind::Untrusted | Kind::Unexpected), "{refused:?}");
     let other = Client::new(
-        &url,
+        Endpoint::new(&url).unwrap(),
         world.enroller.identity.identifier(),
         world.enroller.identity.clone(),
         RequestKey::of(&world, &world.enroller).await.signer,

@@ -97,7 +97,7 @@ async fn a_client_of_another_authority_is_refused() {
     let key = RequestKey::of(&site.world, enroller).await;
     let clock = site.world.clock.clone();
     let client = Client::new(
-        &site.url(),
+        Endpoint::new(&site.url()).unwrap(),
         other.identity.identifier(),
         enroller.identity.clone(),
         key.signer.clone(),
@@ -189,7 +189,7 @@ async fn a_request_key_that_ends_is_asked_for_again() {
     assert!(refused.to_string().contains("request key"), "{refused}");
     let key = signer(&site.world.vault).await;
     let wrong = Client::new(
-        &site.url(),
+        Endpoint::new(&site.url()).unwrap(),
         site.world.root.identity.identifier(),
         enroller.identity.clone(),
         key,

@@ -182,7 +182,7 @@ async fn what_is_on_its_way_is_answered_before_it_stops() {
     let site_url = format!("http://{}", server.local_addr());
     let key = RequestKey::of(&world, &member).await;
     let client = client::Client::new(
-        &site_url,
+        client::Endpoint::new(&site_url).unwrap(),
         world.root.identity.identifier(),
         member.identity.clone(),
         key.signer,
@@ -250,7 +250,10 @@ async fn other_machines_are_let_in_only_when_it_is_said() {
         let Ok(listener) = TcpListener::bind(address).await else { continue };
         let refused = Server::start(world.authority.clone(), listener, Options::default()).unwrap_err();
         assert_eq!(refused.kind(), Kind::Denied);
-        assert!(refused.hint().unwrap().contains("--insecure-http"));
+        assert!(
+            refused.hint().unwrap().contains("--tls-cert")
+                && refused.hint().unwrap().contains("--insecure-http")
+        );
     }
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let options = Options { insecure_http: true, ..Options::default() };

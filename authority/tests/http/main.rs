@@ -23,3 +23,4 @@ mod matrix;
 mod net;
 mod problems;
 mod refusals;
+mod tls;

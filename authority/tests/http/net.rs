@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use authority::client::{self, Client};
+use authority::client::{self, Client, Endpoint};
 use authority::http::{Options, Server};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -68,8 +68,15 @@ impl Site {
     pub(crate) fn client_with(&self, identity: &Identity, key: &RequestKey) -> Client {
         let clock = self.world.clock.clone();
         let authority = self.world.root.identity.identifier();
-        Client::new(&self.url(), authority, identity.clone(), key.signer.clone(), &key.attestation, clock)
-            .unwrap()
+        Client::new(
+            Endpoint::new(&self.url()).unwrap(),
+            authority,
+            identity.clone(),
+            key.signer.clone(),
+            &key.attestation,
+            clock,
+        )
+        .unwrap()
     }
 
     pub(crate) async fn enroller(&self) -> Client {
@@ -305,7 +312,7 @@ pub(crate) async fn send(to: SocketAddr, bytes: &[u8]) -> Answer {
 }
 
 /// Reads until the server closes, for ten seconds at most.
-pub(crate) async fn read(stream: &mut TcpStream) -> Answer {
+pub(crate) async fn read(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Answer {
     let mut bytes = Vec::new();
     let whole = stream.read_to_end(&mut bytes);
     let _ = tokio::time::timeout(Duration::from_secs(10), whole).await.expect("the server closes");

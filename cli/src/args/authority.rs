@@ -13,7 +13,10 @@ pub(crate) enum Verb {
   ockam-kms authority create --project-identifier demo --identity issuer \\
     --trusted-identities '{}' --http-address 127.0.0.1:4100
   ockam-kms authority create --project-identifier demo --foreground \\
-    --trusted-identities trusted.json --http-address 127.0.0.1:4100")]
+    --trusted-identities trusted.json --http-address 127.0.0.1:4100
+  ockam-kms authority create --project-identifier demo \\
+    --trusted-identities trusted.json --http-address 0.0.0.0:4100 \\
+    --tls-cert authority.crt --tls-key authority.key")]
     Create(Box<Create>),
     /// List the authorities
     #[command(after_help = "Example:\n  ockam-kms authority list")]
@@ -22,6 +25,9 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  ockam-kms authority show authority-demo --output json
   ockam-kms authority show --issuer-bundle")]
     Show(ShowAuthority),
+    /// Have an authority read its identity and its TLS certificate again
+    #[command(after_help = "Example:\n  ockam-kms authority reload authority-demo")]
+    Reload(Named),
     /// Stop an authority, after the requests under way
     #[command(after_help = "Example:\n  ockam-kms authority stop authority-demo")]
     Stop(Named),
@@ -59,6 +65,12 @@ pub(crate) struct Create {
     /// An admin, member or not. May be repeated
     #[arg(long, value_name = "IDENTIFIER")]
     pub(crate) admin: Vec<String>,
+    /// Speak TLS: the server's certificate as PEM, and after it those up to its root
+    #[arg(long, value_name = "PATH", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key as PEM, in a file that only its owner can read
+    #[arg(long, value_name = "PATH", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Let others than this machine come by plain HTTP
     #[arg(long)]
     pub(crate) insecure_http: bool,
@@ -112,6 +124,9 @@ pub(crate) struct ShowAuthority {
     /// The authority's change history as hex, which pins it
     #[arg(long, value_name = "HEX|PATH", requires = "authority_route")]
     pub(crate) authority_identity: Option<String>,
+    /// The certificate of the CA that issued the authority's TLS certificate, as PEM, when it is none that this system trusts
+    #[arg(long, value_name = "PATH")]
+    pub(crate) authority_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

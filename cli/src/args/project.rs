@@ -42,6 +42,10 @@ pub(crate) struct At {
     /// The authority's change history as hex, which pins it
     #[arg(long, value_name = "HEX|PATH", requires = "authority_route")]
     pub(crate) authority_identity: Option<String>,
+    /// The certificate of the CA that issued the authority's TLS certificate, as PEM, when it is none that this system trusts;
+    /// enrolling and the first ticket store it with the project
+    #[arg(long, value_name = "PATH")]
+    pub(crate) authority_ca: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,8 +1,9 @@
 //! Asking an authority in the name of an identity.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use authority::client::Client;
+use authority::client::{Client, Endpoint};
 use home::{Home, Name, ProjectRecord};
 use identity::{Identity, IssuerBundle, Relation, SystemClock};
 
@@ -10,13 +11,15 @@ use crate::args::project::At;
 use crate::context::{Context, optional_name};
 use crate::error::{Error, Result};
 use crate::exit::Kind;
-use crate::secret_input::text;
+use crate::secret_input::{file_text, text};
 
 /// Where an authority is, and the history that pins it.
 pub(crate) struct Place {
     pub(crate) route: String,
     /// The latest history that is known here of the authority that was pinned.
     pub(crate) authority: Identity,
+    /// Whom alone to believe about the authority's TLS certificate, as PEM; those that the system trusts when it is nobody.
+    pub(crate) ca: Option<String>,
     /// The stored project, when it was found through one.
     pub(crate) project: Option<ProjectRecord>,
 }
@@ -28,29 +31,36 @@ impl Place {
         project: Option<&str>,
         route: Option<&str>,
         identity: Option<&str>,
+        ca: Option<&Path>,
     ) -> Result<Self> {
         match (route, identity) {
             (Some(route), Some(identity)) => {
                 let pinned = Identity::import_hex(&text(identity, "change history")?)?;
-                Self::new(home, route, pinned, None)
+                Self::new(home, route, pinned, None, ca)
             }
             _ => {
                 let project = home.project_or_default(project)?;
-                Self::of_project(home, project)
+                Self::of_project(home, project, ca)
             }
         }
     }
 
-    pub(crate) fn of_project(home: &Home, project: ProjectRecord) -> Result<Self> {
+    pub(crate) fn of_project(home: &Home, project: ProjectRecord, ca: Option<&Path>) -> Result<Self> {
         let pinned = Identity::import_hex(&project.authority_change_history).map_err(|e| {
             Error::new(Kind::Corrupt, format!("the stored project `{}` breaks its own rules", project.name))
                 .with_source(e)
         })?;
         let route = project.authority_route.clone();
-        Self::new(home, &route, pinned, Some(project))
+        Self::new(home, &route, pinned, Some(project), ca)
     }
 
-    fn new(home: &Home, route: &str, pinned: Identity, project: Option<ProjectRecord>) -> Result<Self> {
+    fn new(
+        home: &Home,
+        route: &str,
+        pinned: Identity,
+        mut project: Option<ProjectRecord>,
+        ca: Option<&Path>,
+    ) -> Result<Self> {
         if route.starts_with('/') {
             return Err(Error::new(Kind::Unsupported, format!("the authority is reached by a secure channel, `{route}`, which this build does not have yet"))
                 .with_hint("use an authority that has an HTTP door"));
@@ -74,7 +84,14 @@ impl Place {
             },
             None => pinned,
         };
-        Ok(Self { route: route.to_owned(), authority, project })
+        let ca = match ca {
+            Some(path) => Some(file_text(path, "certificate")?.to_string()),
+            None => project.as_ref().and_then(|project| project.authority_ca.clone()),
+        };
+        if let Some(project) = &mut project {
+            project.authority_ca.clone_from(&ca);
+        }
+        Ok(Self { route: route.to_owned(), authority, ca, project })
     }
 
     /// Remembers what the authority showed: nothing older is taken from now on.
@@ -89,6 +106,14 @@ impl Place {
         Ok(home.remember(&writer, shown, context.now())?)
     }
 
+    /// Where it answers.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint> {
+        Ok(match &self.ca {
+            Some(ca) => Endpoint::trusting(&self.route, ca.as_bytes())?,
+            None => Endpoint::new(&self.route)?,
+        })
+    }
+
     /// A client for this authority, asking as `identity`.
     pub(crate) fn client(&self, context: &Context, identity: &Name) -> Result<Client> {
         let home = context.home()?;
@@ -96,7 +121,7 @@ impl Place {
         let clock = context.clock();
         let (signer, attestation) = vault::block_on(home.request_key(context.vaults()?, &record, &clock))?;
         let client = Client::new(
-            &self.route,
+            self.endpoint()?,
             self.authority.identifier(),
             record.identity()?,
             signer,
@@ -121,6 +146,7 @@ impl Asking {
             at.project.as_deref(),
             at.authority_route.as_deref(),
             at.authority_identity.as_deref(),
+            at.authority_ca.as_deref(),
         )?;
         let (name, _) =
             home.identity_or_default(optional_name("an identity", at.identity.as_deref())?.as_ref())?;

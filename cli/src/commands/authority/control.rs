@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use authority::audit::AuditRow;
+use authority::http::Tls;
 use authority::issuer::{IssuerKeys, RENEW_AHEAD_SECONDS};
 use authority::service::{Authority, Operator};
 use home::control::{Answer, Ask};
@@ -63,6 +64,7 @@ pub(super) struct Running {
     operator: Operator,
     name: Name,
     record: ServerRecord,
+    tls: Option<Tls>,
     ready: AtomicBool,
     stop: watch::Sender<bool>,
     runtime: Handle,
@@ -75,6 +77,7 @@ impl Running {
         authority: Authority,
         name: Name,
         record: ServerRecord,
+        tls: Option<Tls>,
         stop: watch::Sender<bool>,
     ) -> Self {
         Self {
@@ -83,6 +86,7 @@ impl Running {
             operator: Operator::of_this_process(),
             name,
             record,
+            tls,
             ready: AtomicBool::new(false),
             stop,
             runtime: Handle::current(),
@@ -137,11 +141,17 @@ impl Running {
             "pid": self.record.pid,
             "ready": ready,
             "http_address": self.record.http_address,
+            "tls": self.record.tls,
             "authority": serde_json::to_value(status)?,
         }))
     }
 
     fn reload(&self) -> Result<Value> {
+        // First: what is wrong with the files is not to cost a new record of issuer keys.
+        if let Some(tls) = &self.tls {
+            tls.reload()?;
+            tracing::info!("the TLS certificate is read again");
+        }
         let writer = self.keys.home.write()?;
         self.runtime.block_on(async {
             let keys = self.keys.issuer(&writer).await?;

@@ -29,6 +29,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
         Verb::Create(create) => self::create(context, &create),
         Verb::List => list(context),
         Verb::Show(which) => show::run(context, &which),
+        Verb::Reload(named) => reload(context, named.name.as_deref()),
         Verb::Stop(named) => stop(context, named.name.as_deref()),
     }
 }
@@ -89,7 +90,7 @@ fn plain_server(name: &Name, record: &ServerRecord, running: bool) -> String {
         ("identity", record.identity.clone()),
         ("project", record.project.clone()),
     ];
-    rows.extend(record.http_address.as_ref().map(|address| ("http", format!("http://{address}"))));
+    rows.extend(record.url().map(|url| ("http", url)));
     rows.push(("store", record.store.clone()));
     table(&rows)
 }
@@ -104,8 +105,17 @@ fn json_server(name: &Name, record: &ServerRecord, running: bool) -> Value {
         "identity": record.identity,
         "project": record.project,
         "http_address": record.http_address,
+        "tls": record.tls,
         "store": record.store,
     })
+}
+
+fn reload(context: &Context, given: Option<&str>) -> Result<Report> {
+    let home = context.home()?;
+    let name = server_name(home, given)?;
+    let answer = ask(&home.control_socket(&name), &Ask::Reload)?;
+    Ok(Report::new(format!("the server `{name}` has read its identity and certificate again"), answer)
+        .machine(name.as_str()))
 }
 
 fn stop(context: &Context, given: Option<&str>) -> Result<Report> {

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
+use authority::http::Tls;
 use authority::member::MemberAttributes;
 use authority::service::Settings;
 use home::{Home, Name};
@@ -25,6 +26,8 @@ pub(super) struct Plan {
     pub(super) may_make_identity: bool,
     pub(super) http: SocketAddr,
     pub(super) insecure_http: bool,
+    /// The files of the certificate and of its key.
+    pub(super) tls: Option<(PathBuf, PathBuf)>,
     pub(super) public_url: Option<String>,
     pub(super) store: String,
     pub(super) settings: Settings,
@@ -62,6 +65,7 @@ impl Plan {
             store: store(home, &server, create.store.as_deref())?,
             http: door(create)?,
             insecure_http: create.insecure_http,
+            tls: tls(create)?,
             public_url: create.public_url.clone(),
             may_make_identity: create.identity.is_none(),
             name: server,
@@ -91,6 +95,11 @@ impl Plan {
         if let Some(url) = &self.public_url {
             pair("--public-url", url.clone());
         }
+        if let Some((certificate, key)) = &self.tls {
+            for (option, path) in [("--tls-cert", certificate), ("--tls-key", key)] {
+                arguments.extend([OsString::from(option), path.into()]);
+            }
+        }
         if self.settings.rules.enforce_admin {
             arguments.push("--enforce-admin-checks".into());
         }
@@ -99,6 +108,19 @@ impl Plan {
         }
         arguments
     }
+}
+
+/// Read before anything is started, so that what is wrong with them is said at once. Absolute: the server lives elsewhere.
+fn tls(create: &Create) -> Result<Option<(PathBuf, PathBuf)>> {
+    let (Some(certificate), Some(key)) = (&create.tls_cert, &create.tls_key) else { return Ok(None) };
+    Tls::load(certificate, key)?;
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|e| {
+            Error::invalid(format!("`{}` has no absolute path", shown(&path.display().to_string())))
+                .with_source(e)
+        })
+    };
+    Ok(Some((absolute(certificate)?, absolute(key)?)))
 }
 
 /// The doors that are named are open, and at least one has to be.
@@ -118,12 +140,12 @@ fn door(create: &Create) -> Result<SocketAddr> {
             Error::invalid(format!("`{}` is not an address and a port", shown(given)))
                 .with_hint("as in 127.0.0.1:4100")
         })?;
-    if !address.ip().to_canonical().is_loopback() && !create.insecure_http {
+    if !address.ip().to_canonical().is_loopback() && create.tls_cert.is_none() && !create.insecure_http {
         return Err(Error::new(
             Kind::Denied,
             format!("`{address}` can be reached by other machines, and there is no TLS on it"),
         )
-        .with_hint("listen on 127.0.0.1, or add --insecure-http when something else protects the way"));
+        .with_hint("add --tls-cert and --tls-key, or listen on 127.0.0.1, or add --insecure-http when something else protects the way"));
     }
     Ok(address)
 }

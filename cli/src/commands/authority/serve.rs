@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authority::http::{Options, Server};
+use authority::http::{Options, Server, Tls};
 use authority::service::Authority;
 use home::control::ControlSocket;
 use home::rotation::{self, NoServer};
@@ -130,8 +130,10 @@ async fn serve(
 ) -> Result<()> {
     let listener = TcpListener::from_std(listener)
         .map_err(|e| Error::new(Kind::Internal, "the listener cannot be used").with_source(e))?;
+    let tls = plan.tls.as_ref().map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
     let options = Options {
         insecure_http: plan.insecure_http,
+        tls: tls.clone(),
         public_url: plan.public_url.clone(),
         ..Options::default()
     };
@@ -144,6 +146,7 @@ async fn serve(
         identity: plan.identity.to_string(),
         project: plan.settings.project.clone(),
         http_address: Some(address.to_string()),
+        tls: tls.is_some(),
         store: plan.store.clone(),
     };
     let home = keys.home.clone();
@@ -159,7 +162,7 @@ async fn serve(
         home.put_server(&writer, &plan.name, &record)?;
     }
     let (stop, mut stopping) = watch::channel(false);
-    let running = Arc::new(Running::new(keys, authority, plan.name.clone(), record, stop.clone()));
+    let running = Arc::new(Running::new(keys, authority, plan.name.clone(), record, tls, stop.clone()));
     let socket = {
         let running = Arc::clone(&running);
         ControlSocket::serve(&home.control_socket(&plan.name), move |ask| running.answer(ask))?

@@ -1,6 +1,5 @@
 //! `authority show`: of a server of this home, or of the authority of a project.
 
-use authority::client::Endpoint;
 use home::control::{Ask, ask};
 use home::{Home, Name};
 use serde_json::{Value, json};
@@ -70,7 +69,7 @@ pub(super) fn local(home: &Home, name: &Name) -> Result<Report> {
 pub(super) fn created(home: &Home, name: &Name) -> Result<Report> {
     let (record, running) = home.server(name)?;
     let identifier = home.identity(&Name::new(&record.identity)?)?.identifier().to_string();
-    let url = record.http_address.as_ref().map(|address| format!("http://{address}"));
+    let url = record.url();
     let mut json = json_server(name, &record, running);
     if let Value::Object(map) = &mut json {
         map.insert("identifier".to_owned(), Value::String(identifier.clone()));
@@ -87,8 +86,9 @@ fn remote(context: &Context, home: &Home, which: &ShowAuthority, bundle: bool) -
         which.project.as_deref(),
         which.authority_route.as_deref(),
         which.authority_identity.as_deref(),
+        which.authority_ca.as_deref(),
     )?;
-    let endpoint = Endpoint::new(&place.route)?;
+    let endpoint = place.endpoint()?;
     let issuer = endpoint.issuer(&place.authority.identifier(), Some(&place.authority))?;
     place.remember(context, &issuer)?;
     if bundle {

@@ -24,13 +24,15 @@ pub(super) fn run(context: &Context, enroll: &Enroll) -> Result<Report> {
     };
     let wanted = optional_name("an identity", enroll.at.identity.as_deref())?;
     let home = context.home()?;
+    let ca = enroll.at.authority_ca.as_deref();
     let place = match &ticket {
-        Some(ticket) => Place::of_project(home, project_of(home, ticket)?)?,
+        Some(ticket) => Place::of_project(home, project_of(home, ticket)?, ca)?,
         None => Place::find(
             home,
             enroll.at.project.as_deref(),
             enroll.at.authority_route.as_deref(),
             enroll.at.authority_identity.as_deref(),
+            ca,
         )?,
     };
     let name = identity(context, wanted)?;
@@ -119,6 +121,7 @@ fn project_of(home: &Home, ticket: &TicketText) -> Result<ProjectRecord> {
         .into_iter()
         .map(|(_, project)| project)
         .find(|p| p.identifier == ticket.project_identifier);
+    let authority_ca = known.as_ref().and_then(|known| known.authority_ca.clone());
     let other = known.and_then(|known| Identity::import_hex(&known.authority_change_history).ok());
     if let Some(other) = other.filter(|other| other.identifier() != authority.identifier()) {
         return Err(Error::new(
@@ -144,5 +147,6 @@ fn project_of(home: &Home, ticket: &TicketText) -> Result<ProjectRecord> {
         project_change_history: ticket.project_change_history.clone(),
         authority_route: ticket.authority_route.clone(),
         authority_change_history: ticket.authority_change_history.clone(),
+        authority_ca,
     })
 }

@@ -102,6 +102,7 @@ fn project(context: &Context, asking: &Asking, ticket: &Ticket) -> Result<Projec
         project_change_history: String::new(),
         authority_route: route.clone(),
         authority_change_history: asking.place.authority.to_hex(),
+        authority_ca: asking.place.ca.clone(),
         identifier,
     };
     let writer = context.writer()?;
