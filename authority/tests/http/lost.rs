@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use authority::client::{Client, Enrolled};
+use authority::client::{Client, Endpoint, Enrolled};
 use authority::store::query;
 use identity::Identifier;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -90,8 +90,15 @@ async fn through(site: &Site, at: SocketAddr, person: &Person) -> Arc<Client> {
     let key = RequestKey::of(&site.world, person).await;
     let authority = site.world.root.identity.identifier();
     let (url, clock) = (format!("http://{at}"), site.world.clock.clone());
-    let client =
-        Client::new(&url, authority, person.identity.clone(), key.signer, &key.attestation, clock).unwrap();
+    let client = Client::new(
+        Endpoint::new(&url).unwrap(),
+        authority,
+        person.identity.clone(),
+        key.signer,
+        &key.attestation,
+        clock,
+    )
+    .unwrap();
     Arc::new(client)
 }
 
