@@ -65,7 +65,13 @@ impl SoftHsm {
     /// When the directory cannot be made.
     #[must_use]
     pub fn prepare() -> (tempfile::TempDir, Self) {
-        let directory = tempfile::Builder::new().prefix("hsm").tempdir().unwrap();
+        // In memory where that can be: SoftHSM rewrites a file for each attribute of an object and waits for the disk.
+        let memory = Path::new("/dev/shm");
+        let mut builder = tempfile::Builder::new();
+        let directory = match builder.prefix("hsm").tempdir_in(memory) {
+            Ok(directory) => directory,
+            Err(_) => builder.tempdir().unwrap(),
+        };
         let hsm = Self { directory: directory.path().to_owned() };
         fs::create_dir(hsm.tokens()).unwrap();
         let conf = format!(

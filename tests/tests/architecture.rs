@@ -97,3 +97,37 @@ fn the_judges_stay_outside() {
         assert!(!NEVER.contains(&name), "{name} is in the dependency graph");
     }
 }
+
+/// The features that a crate of ours has in the product as it is built, whatever the tests turn on beside it.
+fn features_in_the_product(package: &str) -> BTreeSet<String> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--package", "ockam-kms", "--edges", "normal,build", "--prefix", "none"])
+        .args(["--format", "{p} [{f}]", "--manifest-path"])
+        .arg(manifest)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = tree.lines().filter(|line| line.split(' ').next() == Some(package)).collect();
+    assert!(!lines.is_empty(), "{package} is part of the product");
+    lines
+        .iter()
+        .filter_map(|line| line.split_once('[')?.1.split_once(']'))
+        .flat_map(|(features, _)| features.split(','))
+        .filter(|feature| !feature.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn no_door_of_the_tests_is_in_the_product() {
+    for package in ["ockam-kms-vault", "ockam-kms-pkcs11"] {
+        let features = features_in_the_product(package);
+        for door in ["danger", "conformance"] {
+            assert!(!features.contains(door), "{package} is built with the feature `{door}`");
+        }
+    }
+    // A crate whose features are known, to see that they are read.
+    assert!(features_in_the_product("p256").contains("ecdsa"));
+}

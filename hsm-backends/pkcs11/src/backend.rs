@@ -32,6 +32,7 @@ use crate::vault::Pkcs11Vault;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pkcs11Backend {
     settings: Settings,
+    takes_imported: bool,
 }
 
 impl Pkcs11Backend {
@@ -57,18 +58,31 @@ impl Pkcs11Backend {
     }
 }
 
+/// Doors that only tests open: the product never turns the feature on.
+#[cfg(feature = "danger")]
+pub mod danger {
+    use super::Pkcs11Backend;
+
+    /// A backend that uses keys that were imported into the token, and may have copies, so that known vectors can go
+    /// through it. Everything else that is asked of a key stays.
+    #[must_use]
+    pub fn backend_that_takes_imported_keys() -> Pkcs11Backend {
+        Pkcs11Backend { takes_imported: true, ..Pkcs11Backend::new() }
+    }
+}
+
 impl Backend for Pkcs11Backend {
     fn scheme(&self) -> Scheme {
         Scheme::Pkcs11
     }
 
     fn open<'a>(&'a self, uri: &'a KeyUri, interact: Arc<dyn Interact>) -> Pending<'a, Arc<dyn Vault>> {
-        let settings = self.settings;
+        let backend = *self;
         Box::pin(async move {
             let address = Address::parse(uri)?;
             let (reply, answer) = Reply::new();
             let opener = thread::Builder::new().name("pkcs11-open".to_owned());
-            opener.spawn(move || reply.answer(open(&address, settings, &interact))).map_err(|e| {
+            opener.spawn(move || reply.answer(open(&address, backend, &interact))).map_err(|e| {
                 Error::new(Kind::Exhausted, "the system gives no more threads").with_source(e)
             })?;
             answer.await.map(|vault| Arc::new(vault) as Arc<dyn Vault>)
@@ -89,7 +103,8 @@ struct Seen {
     hardware: Vec<MechanismType>,
 }
 
-fn open(address: &Address, settings: Settings, interact: &Arc<dyn Interact>) -> Result<Pkcs11Vault> {
+fn open(address: &Address, backend: Pkcs11Backend, interact: &Arc<dyn Interact>) -> Result<Pkcs11Vault> {
+    let settings = backend.settings;
     let path = trust::check(&address.module)?;
     let module = Module::at(&path);
     let seen = {
@@ -106,7 +121,7 @@ fn open(address: &Address, settings: Settings, interact: &Arc<dyn Interact>) -> 
         let (token, siblings) = (seen.token.clone(), seen.siblings.clone());
         within(settings.deadline, move |deadline| Keeper::open(module, token, siblings, pin, deadline))?
     };
-    let station = Station::new(keeper);
+    let station = Station::new(keeper, backend.takes_imported);
     let pool = {
         let station = Arc::clone(&station);
         let name = format!("token `{}`", seen.token.label);

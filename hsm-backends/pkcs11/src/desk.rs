@@ -33,6 +33,8 @@ const DOUBTLESS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Station {
     pub(crate) keeper: Keeper,
+    /// Whether keys that were imported are used, which only tests ask for.
+    pub(crate) takes_imported: bool,
     /// What the token can do; written once, when the vault is opened.
     pub(crate) offer: OnceLock<Offer>,
     handles: Mutex<HashMap<String, Handle>>,
@@ -71,9 +73,10 @@ impl Offer {
 }
 
 impl Station {
-    pub(crate) fn new(keeper: Keeper) -> Arc<Self> {
+    pub(crate) fn new(keeper: Keeper, takes_imported: bool) -> Arc<Self> {
         Arc::new(Self {
             keeper,
+            takes_imported,
             offer: OnceLock::new(),
             handles: Mutex::default(),
             making: Mutex::default(),

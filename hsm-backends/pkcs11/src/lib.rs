@@ -44,4 +44,6 @@ mod turns;
 mod vault;
 
 pub use backend::Pkcs11Backend;
+#[cfg(feature = "danger")]
+pub use backend::danger;
 pub use vault::Pkcs11Vault;

@@ -55,6 +55,11 @@ const COMMON: [Rule; 10] = [
     set(A::WrapWithTrusted, true, WhereKept),
 ];
 
+/// Whether it tells a key that was made on the token, and never left it, from one that was imported.
+pub(crate) fn is_about_origin(attribute: AttributeType) -> bool {
+    matches!(attribute, A::AlwaysSensitive | A::NeverExtractable | A::Local)
+}
+
 /// Rules for private keys. `CKA_WRAP` and `CKA_ENCRYPT` belong to public keys: SoftHSM refuses a template that has
 /// them, so they are only read, where a token states them all the same.
 const PRIVATE: [Rule; 6] = [

@@ -6,6 +6,8 @@
 //! that open it later.
 
 mod aead;
+#[cfg(feature = "danger")]
+pub mod danger;
 mod key;
 mod lock;
 mod store;
@@ -135,21 +137,26 @@ impl SoftVault {
     }
 
     fn generate_now<P: PublicOf>(&self, spec: &KeySpec<P>) -> Result<KeyHandle<P>> {
-        let material = Material::generate(spec.algorithm())?;
+        let (id, material) = self.store(spec.name(), Material::generate(spec.algorithm())?)?;
+        self.handle(spec.name(), &id, &material)
+    }
+
+    /// Stores a key under a name that is free.
+    fn store(&self, name: &KeyName, material: Material) -> Result<(String, Arc<Material>)> {
         let id = match &self.directory {
-            Some(directory) => directory.write_new(spec.name(), &material)?,
+            Some(directory) => directory.write_new(name, &material)?,
             None => {
                 let id = store::random_id()?;
                 let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-                if names.contains_key(spec.name().as_str()) {
-                    return Err(store::already_exists(spec.name()));
+                if names.contains_key(name.as_str()) {
+                    return Err(store::already_exists(name));
                 }
-                names.insert(spec.name().as_str().to_owned(), id.clone());
+                names.insert(name.as_str().to_owned(), id.clone());
                 id
             }
         };
         let material = self.keep(&id, material);
-        self.handle(spec.name(), &id, &material)
+        Ok((id, material))
     }
 
     fn open_now<P: PublicOf>(&self, uri: &KeyUri) -> Result<KeyHandle<P>> {
