@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::ffi::OsString;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use home::rotation::{self, NoServer};
@@ -12,6 +13,7 @@ use crate::args::{Format, Globals};
 use crate::backends;
 use crate::error::{Error, Result, shown};
 use crate::exit::Kind;
+use crate::interrupt::{self, Hold};
 use crate::output::Output;
 use crate::secret_input::{Answers, Source};
 use crate::terminal;
@@ -25,6 +27,21 @@ pub(crate) struct Context {
     pub(crate) passphrase: Option<Source>,
     home: OnceCell<Home>,
     vaults: OnceCell<Arc<Vaults>>,
+}
+
+/// The lock for writers. Until it is released, an interruption waits.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    writer: Writer,
+    _whole: Hold,
+}
+
+impl Deref for Writing {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        &self.writer
+    }
 }
 
 /// How to write, from options and variables. A variable that is set to something else than a no is a yes, as the
@@ -75,6 +92,8 @@ impl Context {
         if let Some(home) = self.home.get() {
             return Ok(home);
         }
+        // Its first opening makes it.
+        let _whole = interrupt::hold();
         let home = Home::open(Home::locate(|name| std::env::var_os(name))?)?;
         Ok(self.home.get_or_init(|| home))
     }
@@ -109,9 +128,9 @@ impl Context {
     }
 
     /// Takes the lock for writers, and finishes first what was cut off.
-    pub(crate) fn writer(&self) -> Result<Writer> {
+    pub(crate) fn writer(&self) -> Result<Writing> {
         let home = self.home()?;
-        let writer = home.write()?;
+        let writer = Writing { writer: home.write()?, _whole: interrupt::hold() };
         for name in rotation::pending(home)? {
             // A running server goes on with the rotation of its own identity: it has to take over the new key.
             if let Some(server) = home.server_of_identity(&name)? {

@@ -7,6 +7,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::exit::Kind;
+use crate::hints;
 
 /// The result of a command.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -33,7 +34,7 @@ impl Error {
     }
 
     pub(crate) fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into()).filter(|hint| !hint.is_empty());
         self
     }
 
@@ -46,8 +47,9 @@ impl Error {
         self.kind
     }
 
-    pub(crate) fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+    /// What to do next. There always is something.
+    pub(crate) fn hint(&self) -> &str {
+        self.hint.as_deref().unwrap_or_else(|| hints::of_kind(self.kind))
     }
 
     /// The error of another process of this program, from the line that it wrote.
@@ -62,7 +64,7 @@ impl Error {
 
     /// The shape that contract and `--output json` promise.
     pub(crate) fn json(&self) -> Value {
-        json!({ "error": { "kind": self.kind.name(), "message": self.to_string(), "hint": self.hint().unwrap_or("") } })
+        json!({ "error": { "kind": self.kind.name(), "message": self.to_string(), "hint": self.hint() } })
     }
 }
 
@@ -94,10 +96,11 @@ fn owned(hint: Option<&str>) -> Option<Cow<'static, str>> {
 
 impl From<home::Error> for Error {
     fn from(error: home::Error) -> Self {
+        let hint = owned(error.hint()).or_else(|| Some(hints::of_refusal(error.refusal()?).into()));
         Self {
             kind: error.kind().into(),
             message: error.to_string().into(),
-            hint: owned(error.hint()),
+            hint,
             source: Some(error.into()),
         }
     }
@@ -233,7 +236,7 @@ mod tests {
         let again = Error::from_json(&error.json().to_string()).unwrap();
         assert_eq!(
             (again.kind(), again.to_string(), again.hint()),
-            (Kind::Denied, "no `x`".to_owned(), Some("ask"))
+            (Kind::Denied, "no `x`".to_owned(), "ask")
         );
         assert!(Error::from_json("{}").is_none() && Error::from_json("x").is_none());
     }

@@ -50,6 +50,12 @@ const TABLE: [(Kind, &str, u8); 19] = [
 ];
 
 impl Kind {
+    /// Every kind, for tables that must be complete.
+    #[cfg(test)]
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|(kind, ..)| *kind)
+    }
+
     fn row(self) -> (&'static str, u8) {
         TABLE
             .iter()

@@ -10,6 +10,8 @@ mod context;
 mod duration;
 mod error;
 mod exit;
+mod hints;
+mod interrupt;
 mod output;
 mod secret_input;
 mod terminal;
@@ -17,5 +19,5 @@ mod terminal;
 fn main() -> std::process::ExitCode {
     // What is written is for its owner alone, whatever writes it: RocksDB and logs included.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    std::process::ExitCode::from(commands::run(std::env::args_os().collect()))
+    interrupt::watched(|| commands::run(std::env::args_os().collect()))
 }

@@ -107,9 +107,7 @@ impl Output {
 
     fn failure(self, error: &Error) {
         self.say("error", "31", &error.to_string());
-        if let Some(hint) = error.hint() {
-            self.say("hint", "36", hint);
-        }
+        self.say("hint", "36", error.hint());
     }
 
     /// Says something to people, on stderr; not with `--quiet`.

@@ -3,11 +3,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use vault::{Ask, Error, Interact, Kind, MAX_PASSPHRASE, Result, SecretBytes};
 use zeroize::Zeroizing;
+
+use crate::interrupt;
 
 /// The person at the terminal, when there is one and they may be asked.
 pub(crate) fn person(no_input: bool) -> Arc<dyn Interact> {
@@ -87,8 +89,7 @@ fn hidden_line(prompt: &str) -> Result<SecretBytes> {
     match typed.map_err(failed)? {
         Typed::Line(line) => SecretBytes::read_line(line.as_slice()),
         Typed::Interrupt => {
-            // The terminal is as it was again: end as anybody ends whom Ctrl-C meets.
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT);
+            interrupt::pressed();
             Err(Error::new(Kind::Presence, "interrupted"))
         }
     }
@@ -124,11 +125,18 @@ fn open() -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/tty")
 }
 
-/// The terminal does not show what is typed while this lives.
-struct Silence {
-    terminal: File,
-    before: Termios,
+/// The terminal as it was, while it does not show what is typed.
+static BEFORE: Mutex<Option<(File, Termios)>> = Mutex::new(None);
+
+/// Makes the terminal show again what is typed, also when the program ends while it asks.
+pub(crate) fn restore() {
+    if let Some((terminal, before)) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
+    }
 }
+
+/// The terminal does not show what is typed while this lives.
+struct Silence(());
 
 impl Silence {
     fn on(terminal: &File) -> rustix::io::Result<Self> {
@@ -139,13 +147,14 @@ impl Silence {
             .try_clone()
             .map_err(|e| rustix::io::Errno::from_io_error(&e).unwrap_or(rustix::io::Errno::IO))?;
         tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
-        Ok(Self { terminal, before })
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some((terminal, before));
+        Ok(Self(()))
     }
 }
 
 impl Drop for Silence {
     fn drop(&mut self) {
-        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+        restore();
     }
 }
 

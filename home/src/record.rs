@@ -1,5 +1,6 @@
 //! Named records: one JSON file each, written whole or not at all, with a format version inside.
 
+use std::borrow::Cow;
 use std::io;
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -64,8 +65,12 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
     /// The record of this name.
     pub(crate) fn get(&self, name: &Name) -> Result<T> {
         self.find(name)?.ok_or_else(|| {
-            Error::new(Kind::NotFound, format!("there is no {} `{name}`", self.noun))
-                .with_hint(format!("`ockam-kms {} list` shows those that there are", self.noun))
+            Error::new(Kind::NotFound, format!("there is no {} `{name}`", self.noun)).with_hint(
+                match self.noun {
+                    "server" => "`ockam-kms node list` shows those that there are".into(),
+                    noun => Cow::from(format!("`ockam-kms {noun} list` shows those that there are")),
+                },
+            )
         })
     }
 

@@ -120,3 +120,32 @@ fn every_verb_has_a_transcript_in_every_form() {
     let without_refusals: Vec<_> = all.iter().filter(|step| step.code == 0).cloned().collect();
     assert_eq!(missing("vault create", &without_refusals), ["refused, with its exit code: `[64]`"]);
 }
+
+#[test]
+fn every_refusal_says_what_to_do() {
+    for path in std::fs::read_dir(directory()).unwrap().map(|file| file.unwrap().path()) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(without_hint(&text), None, "{}", path.display());
+    }
+    // The check sees it.
+    assert!(without_hint("$ x\n! error: no\n[64]\n").is_some());
+    assert!(without_hint("{\"error\":{\"hint\":\"\",\"kind\":\"usage\"}}\n").is_some());
+    assert_eq!(without_hint("$ x\n! error: no\n!   at all\n! hint: look\n[64]\n"), None);
+}
+
+/// The first failure after which nothing says what to do.
+fn without_hint(text: &str) -> Option<&str> {
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with("! error: ") {
+            let mut rest = lines.clone().take_while(|line| line.starts_with('!'));
+            if !rest.any(|line| line.strip_prefix("! hint: ").is_some_and(|hint| !hint.is_empty())) {
+                return Some(line);
+            }
+        }
+        if line.contains(r#""error":{"#) && line.contains(r#""hint":"""#) {
+            return Some(line);
+        }
+    }
+    None
+}

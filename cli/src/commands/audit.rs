@@ -14,6 +14,7 @@ use crate::args::authority::{AuditVerb, Export, VerifyLog};
 use crate::context::Context;
 use crate::error::{Error, Result, io, shown};
 use crate::exit::Kind;
+use crate::interrupt;
 use crate::output::{Report, table};
 
 /// The longest line that is read: longer ones are no rows.
@@ -38,16 +39,20 @@ fn export(context: &Context, export: &Export) -> Result<Report> {
             .machine(to.display().to_string()));
     }
     // The server writes files; we pass one on and take it away again.
+    let whole = interrupt::hold();
     let random = vault::SecretBytes::random(8)?;
     let passing =
         Passing(home.path().join("servers").join(format!("audit-{}.jsonl", hex::encode(random.expose()))));
     let mut written = write(context, home, &name, &passing.0)?;
     let mut file = File::open(&passing.0).map_err(|e| io("read", &passing.0, e))?;
+    let name = passing.0.clone();
+    drop(passing);
+    drop(whole);
     if context.output.json {
         let lines = BufReader::new(file).lines();
         let rows: Vec<Value> = lines
             .map(|line| {
-                let line = line.map_err(|e| io("read", &passing.0, e))?;
+                let line = line.map_err(|e| io("read", &name, e))?;
                 Ok(serde_json::from_str(&line)?)
             })
             .collect::<Result<_>>()?;

@@ -11,6 +11,7 @@ use crate::args::project::At;
 use crate::context::{Context, optional_name};
 use crate::error::{Error, Result};
 use crate::exit::Kind;
+use crate::interrupt;
 use crate::secret_input::{file_text, text};
 
 /// Where an authority is, and the history that pins it.
@@ -119,6 +120,8 @@ impl Place {
         let home = context.home()?;
         let record = home.identity(identity)?;
         let clock = context.clock();
+        // It may be a new one.
+        let _whole = interrupt::hold();
         let (signer, attestation) = vault::block_on(home.request_key(context.vaults()?, &record, &clock))?;
         let client = Client::new(
             self.endpoint()?,

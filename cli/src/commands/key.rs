@@ -15,6 +15,7 @@ use crate::args::key::{Destroy, Generate, Message, Sign, Verb, Verify};
 use crate::context::{Context, optional_name, random_name};
 use crate::error::{Error, Result, io, shown};
 use crate::exit::Kind;
+use crate::interrupt;
 use crate::output::{Report, blocks, table};
 
 /// The largest message that is signed: it is held in memory, since Ed25519 needs it twice.
@@ -163,6 +164,7 @@ fn generate(context: &Context, generate: &Generate) -> Result<Report> {
             format!("the vault `{}` has no keys for {}", open.name, algorithm.purpose()),
         )
     };
+    let _whole = interrupt::hold();
     let uri = match algorithm.purpose() {
         PurposeKind::Signing => {
             let facet = open.vault.signing().ok_or_else(lacks)?;

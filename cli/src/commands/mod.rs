@@ -24,6 +24,7 @@ use crate::args::{Cli, Noun};
 use crate::context::{Context, output};
 use crate::error::{Error, Result};
 use crate::exit::Kind;
+use crate::interrupt;
 use crate::output::{Output, Report};
 
 /// Parses the arguments, runs the command, writes what came out; returns the exit code.
@@ -34,6 +35,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
         Err(error) => return early.finish(not_parsed(&error)),
     };
     let output = output(&cli.globals, |name| std::env::var_os(name));
+    interrupt::tell_by(output);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         Context::new(&cli.globals).and_then(|context| dispatch(&context, cli.noun))
     }));

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use home::Home;
 use home::control::{Ask, ask};
 use serde_json::Value;
+use signal_hook::consts::SIGINT;
 use vault::{Ask as Question, Interact as _};
 
 use super::plan::{Plan, log_file, old_log_file};
@@ -18,6 +20,7 @@ use super::show;
 use crate::context::Context;
 use crate::error::{Error, Result, io};
 use crate::exit::Kind;
+use crate::interrupt;
 use crate::output::Report;
 use crate::secret_input::Source;
 
@@ -37,6 +40,8 @@ pub(super) fn run(context: &Context, plan: &Plan) -> Result<Report> {
         )
         .with_hint("stop it first, or choose another name with --name"));
     }
+    // A server that is being started is ended in order, or not at all.
+    let _whole = interrupt::hold();
     let log_path = log_file(home, &plan.name);
     let log = open_log(home, plan, &log_path)?;
     let mut child = Started::spawn(context, plan, &log)?;
@@ -114,6 +119,18 @@ impl Started {
         }
     }
 
+    /// Has it end, once what it is making is whole.
+    fn abandon(&mut self) {
+        let Some(mut child) = self.0.take() else { return };
+        // It ends when it is ready and nobody is there who waits for that.
+        drop(child.stdin.take());
+        let start = Instant::now();
+        while matches!(child.try_wait(), Ok(None)) && start.elapsed() < READY_WAIT {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.0 = Some(child);
+    }
+
     /// Lets it live on.
     fn release(&mut self) -> Result<()> {
         self.tell(GO)?;
@@ -140,6 +157,11 @@ fn wait_until_ready(home: &Home, plan: &Plan, child: &mut Started, log: &Path) -
         if let Some(status) =
             ended.map_err(|e| Error::new(Kind::Internal, "the server cannot be watched").with_source(e))?
         {
+            // Ctrl-C goes to both of us, and it was quicker.
+            if status.signal() == Some(SIGINT) {
+                forget_log(home, plan, log);
+                return Err(Error::new(Kind::Interrupted, "interrupted"));
+            }
             let Some(said) = what_it_said(log) else {
                 return Err(Error::new(Kind::Internal, format!("the server ended at once: {status}"))
                     .with_hint(hint(log)));
@@ -154,6 +176,10 @@ fn wait_until_ready(home: &Home, plan: &Plan, child: &mut Started, log: &Path) -
             && status.get("ready").and_then(Value::as_bool) == Some(true)
         {
             return Ok(());
+        }
+        if interrupt::requested() {
+            child.abandon();
+            return Err(Error::new(Kind::Interrupted, "interrupted"));
         }
         if start.elapsed() > READY_WAIT {
             let seconds = READY_WAIT.as_secs();

@@ -127,7 +127,7 @@ impl Running {
                 Answer::Failed {
                     kind: error.kind().name().to_owned(),
                     message: error.to_string(),
-                    hint: error.hint().map(str::to_owned),
+                    hint: Some(error.hint().to_owned()),
                 }
             }
         }

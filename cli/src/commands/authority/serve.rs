@@ -11,7 +11,7 @@ use home::rotation::{self, NoServer};
 use home::{Name, NewKey, ServerRecord, Writer};
 use identity::{Clock as _, SystemClock};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use vault::SecretBytes;
@@ -23,6 +23,7 @@ use super::show;
 use crate::context::{Context, recovery_text};
 use crate::error::{Error, Result};
 use crate::exit::Kind;
+use crate::interrupt;
 use crate::output::Report;
 
 /// How often it is looked whether the credential key has to be renewed, or a rotation to be finished.
@@ -161,6 +162,8 @@ async fn serve(
         }
         home.put_server(&writer, &plan.name, &record)?;
     }
+    let signals = Signals::watch()?;
+    interrupt::leave_to_server();
     let (stop, mut stopping) = watch::channel(false);
     let running = Arc::new(Running::new(keys, authority, plan.name.clone(), record, tls, stop.clone()));
     let socket = {
@@ -178,7 +181,7 @@ async fn serve(
         end_with_starter(stop);
     }
     let upkeep = tokio::spawn(upkeep(Arc::clone(&running)));
-    let why = until_told(&mut stopping).await?;
+    let why = until_told(&mut stopping, signals).await;
     tracing::info!("ending: {why}");
     upkeep.abort();
     server.stop().await;
@@ -190,15 +193,28 @@ async fn serve(
     Ok(())
 }
 
-async fn until_told(stopping: &mut watch::Receiver<bool>) -> Result<&'static str> {
-    let failed = |e| Error::new(Kind::Internal, "signals cannot be waited for").with_source(e);
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
-    Ok(tokio::select! {
-        _ = terminate.recv() => "told by a signal",
-        _ = interrupt.recv() => "interrupted",
+/// The signals that end a server in order.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> Result<Self> {
+        let watch = |kind| {
+            signal(kind)
+                .map_err(|e| Error::new(Kind::Internal, "signals cannot be waited for").with_source(e))
+        };
+        Ok(Self { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? })
+    }
+}
+
+async fn until_told(stopping: &mut watch::Receiver<bool>, mut signals: Signals) -> &'static str {
+    tokio::select! {
+        _ = signals.terminate.recv() => "told by a signal",
+        _ = signals.interrupt.recv() => "interrupted",
         _ = stopping.wait_for(|stop| *stop) => "told through the control socket",
-    })
+    }
 }
 
 /// Ends when whoever started us has gone away before it saw that we are ready.

@@ -13,6 +13,7 @@ use crate::commands::client::Place;
 use crate::context::{Context, optional_name};
 use crate::error::{Error, Result, shown};
 use crate::exit::Kind;
+use crate::interrupt;
 use crate::output::{Report, table, time};
 use crate::secret_input::{file_text, text};
 
@@ -37,6 +38,8 @@ pub(super) fn run(context: &Context, enroll: &Enroll) -> Result<Report> {
     };
     let name = identity(context, wanted)?;
     let client = place.client(context, &name)?;
+    // Whoever is a member at the authority knows of it here.
+    let whole = interrupt::hold();
     if let Some(ticket) = &ticket {
         redeem(context, &client, ticket)?;
     }
@@ -45,6 +48,7 @@ pub(super) fn run(context: &Context, enroll: &Enroll) -> Result<Report> {
         let writer = context.writer()?;
         home.store_project(&writer, project)?;
     }
+    drop(whole);
     let identifier = client.identity().identifier().to_string();
     let project_name = place.project.as_ref().map(|project| project.name.clone());
     if enroll.skip_credential_issue {

@@ -14,6 +14,7 @@ use vault::{
 use crate::context::{Context, optional_name, random_name};
 use crate::error::Result;
 use crate::exit::Kind;
+use crate::interrupt;
 use crate::output::Report;
 
 /// How far a key came: else the operation that failed, and why.
@@ -34,7 +35,9 @@ pub(super) fn run(context: &Context, named: Option<&str>) -> Result<Report> {
     let mut lines = Vec::new();
     for capability in vault.capabilities().iter() {
         let (mut note, key) = (capability.note.to_owned(), random_name("check")?);
+        let whole = interrupt::hold();
         let tried = vault::block_on(try_out(&vault, capability.algorithm, &key));
+        drop(whole);
         for operation in capability.operations() {
             let failed = tried.as_ref().err().filter(|(at, _)| *at == operation);
             lines.push(Line {
