@@ -4,13 +4,13 @@
 //! the history that it shows.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, header};
 use identity::{Identifier, Identity, SKEW_SECONDS, Timestamp};
 
-use super::attempts::{Attempts, Source};
+use super::attempts::{Attempt, Limiter, Source};
 use super::fault::Fault;
 use super::problem::Refused;
 use super::replay::{Replays, Seen};
@@ -34,8 +34,8 @@ pub(crate) struct Authenticator {
     limit_loopback: bool,
     senders: Mutex<Senders>,
     replays: Mutex<Replays>,
-    sources: Mutex<Attempts<Source>>,
-    subjects: Mutex<Attempts<Identifier>>,
+    sources: Limiter<Source>,
+    subjects: Limiter<Identifier>,
 }
 
 impl Authenticator {
@@ -59,8 +59,8 @@ impl Authenticator {
             limit_loopback: options.limit_loopback,
             senders: Mutex::default(),
             replays: Mutex::default(),
-            sources: Mutex::new(Attempts::new(options.failures_a_minute)),
-            subjects: Mutex::new(Attempts::new(options.failures_a_minute)),
+            sources: Limiter::new(options.failures_a_minute),
+            subjects: Limiter::new(options.failures_a_minute),
         })
     }
 
@@ -74,29 +74,30 @@ impl Authenticator {
     /// # Errors
     /// [`Problem::RateLimited`].
     pub(crate) fn admit(&self, source: Source) -> std::result::Result<(), Problem> {
-        if self.is_exempt(source) {
-            return Ok(());
-        }
-        refuse_until(lock(&self.sources).wait(&source, Instant::now()))
+        if self.is_exempt(source) { Ok(()) } else { self.sources.check(&source) }
     }
 
-    /// Refuses a guess at a ticket by somebody who guessed wrong too often of late.
+    /// Begins a guess at a ticket, by somebody who has not guessed wrong too often of late. It was wrong unless it is said
+    /// that it was not.
     ///
     /// # Errors
     /// [`Problem::RateLimited`].
-    pub(crate) fn admit_guess(&self, source: Source, caller: &Caller) -> std::result::Result<(), Problem> {
+    pub(crate) async fn guess(
+        &self,
+        source: Source,
+        caller: &Caller,
+    ) -> std::result::Result<Option<Guess<'_>>, Problem> {
         if self.is_exempt(source) {
-            return Ok(());
+            return Ok(None);
         }
-        refuse_until(lock(&self.subjects).wait(&caller.identifier(), Instant::now()))
-    }
-
-    /// Counts a wrong guess at a ticket.
-    pub(crate) fn guessed_wrong(&self, source: Source, caller: &Caller) {
-        if !self.is_exempt(source) {
-            let now = Instant::now();
-            lock(&self.subjects).fail(caller.identifier(), now);
-            lock(&self.sources).fail(source, now);
+        let subject = self.subjects.begin(caller.identifier()).await?;
+        match self.sources.begin(source).await {
+            Ok(source) => Ok(Some(Guess { source, subject })),
+            // Not tried, so not wrong.
+            Err(refused) => {
+                subject.went_well();
+                Err(refused)
+            }
         }
     }
 
@@ -114,18 +115,22 @@ impl Authenticator {
         body: &[u8],
         source: Source,
     ) -> std::result::Result<Caller, Refused> {
-        let identity = match self.check(parts, body) {
-            Ok(identity) => identity,
-            Err(refused) => {
-                // A request that comes right after a start is nobody's guess.
-                if matches!(&refused, Refused::Fault(fault) if *fault != Fault::BeforeStart)
-                    && !self.is_exempt(source)
-                {
-                    lock(&self.sources).fail(source, Instant::now());
-                }
-                return Err(refused);
+        let attempt = if self.is_exempt(source) { None } else { Some(self.sources.begin(source).await?) };
+        let checked = self.check(parts, body);
+        let failed = match &checked {
+            Ok(_) => false,
+            // A request that comes right after a start is nobody's guess.
+            Err(Refused::Fault(fault)) => *fault != Fault::BeforeStart,
+            // An attestation that is no good; to whoever shows none it is only said what is needed.
+            Err(Refused::Problem(Problem::Unauthenticated { needs: Needs::RequestKey })) => {
+                parts.headers.contains_key(sender::IDENTITY)
             }
+            Err(_) => false,
         };
+        if let Some(attempt) = attempt.filter(|_| !failed) {
+            attempt.went_well();
+        }
+        let identity = checked?;
         Ok(self.authority.meet(identity).await?)
     }
 
@@ -250,10 +255,18 @@ pub(super) fn single<'a>(
     }
 }
 
-fn refuse_until(wait: Option<Duration>) -> std::result::Result<(), Problem> {
-    match wait {
-        Some(retry_after) => Err(Problem::RateLimited { retry_after }),
-        None => Ok(()),
+/// A guess at a ticket, counted for the machine it came from and for whoever made it.
+#[derive(Debug)]
+pub(crate) struct Guess<'a> {
+    source: Attempt<'a, Source>,
+    subject: Attempt<'a, Identifier>,
+}
+
+impl Guess<'_> {
+    /// It was not wrong.
+    pub(crate) fn went_well(self) {
+        self.source.went_well();
+        self.subject.went_well();
     }
 }
 

@@ -128,16 +128,13 @@ async fn enrol(shared: &Shared, caller: &Caller, arrived: &Arrived) -> Answered 
     let request: EnrolRequest = body(arrived)?;
     let text = Zeroizing::new(request.code);
     let code = Code::from_hex(&text).map_err(|problem| field("code", problem))?;
-    shared.authenticator.admit_guess(arrived.source, caller)?;
-    match shared.authority.enrol(caller, &code).await {
-        Ok(()) => nothing(),
-        Err(problem) => {
-            if matches!(problem, Problem::Forbidden(_)) {
-                shared.authenticator.guessed_wrong(arrived.source, caller);
-            }
-            Err(problem.into())
-        }
+    let guess = shared.authenticator.guess(arrived.source, caller).await?;
+    let enrolled = shared.authority.enrol(caller, &code).await;
+    if let Some(guess) = guess.filter(|_| !matches!(enrolled, Err(Problem::Forbidden(_)))) {
+        guess.went_well();
     }
+    enrolled?;
+    nothing()
 }
 
 fn issuer(shared: &Shared) -> Answered {

@@ -54,6 +54,7 @@ pub struct Options {
     /// How many connections are served at a time; more wait.
     pub connections: usize,
     /// How many requests that fail to prove their sender, and how many wrong tickets, are taken from one source in a minute.
+    /// As many wrong tickets are taken from one identity.
     pub failures_a_minute: u32,
     /// Count those of this machine too.
     pub limit_loopback: bool,

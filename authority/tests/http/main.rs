@@ -16,11 +16,13 @@ mod common;
 
 mod client;
 mod flow;
+mod guessing;
 mod history;
 mod limits;
 mod lost;
 mod matrix;
 mod net;
+mod pending;
 mod problems;
 mod refusals;
 mod tls;

@@ -74,6 +74,9 @@ pub(crate) struct Create {
     /// Let others than this machine come by plain HTTP
     #[arg(long)]
     pub(crate) insecure_http: bool,
+    /// Count failed requests of this machine too, and refuse more than ten a minute
+    #[arg(long)]
+    pub(crate) limit_loopback: bool,
     /// Under which URL clients know it, when something in front of it rewrites the host
     #[arg(long, value_name = "URL", requires = "http_address")]
     pub(crate) public_url: Option<String>,

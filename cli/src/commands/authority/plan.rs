@@ -28,6 +28,7 @@ pub(super) struct Plan {
     pub(super) insecure_http: bool,
     /// The files of the certificate and of its key.
     pub(super) tls: Option<(PathBuf, PathBuf)>,
+    pub(super) limit_loopback: bool,
     pub(super) public_url: Option<String>,
     pub(super) store: String,
     pub(super) settings: Settings,
@@ -66,6 +67,7 @@ impl Plan {
             http: door(create)?,
             insecure_http: create.insecure_http,
             tls: tls(create)?,
+            limit_loopback: create.limit_loopback,
             public_url: create.public_url.clone(),
             may_make_identity: create.identity.is_none(),
             name: server,
@@ -105,6 +107,9 @@ impl Plan {
         }
         if self.insecure_http {
             arguments.push("--insecure-http".into());
+        }
+        if self.limit_loopback {
+            arguments.push("--limit-loopback".into());
         }
         arguments
     }

@@ -135,6 +135,7 @@ async fn serve(
     let options = Options {
         insecure_http: plan.insecure_http,
         tls: tls.clone(),
+        limit_loopback: plan.limit_loopback,
         public_url: plan.public_url.clone(),
         ..Options::default()
     };
