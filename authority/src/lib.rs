@@ -61,6 +61,7 @@ mod error;
 pub mod http;
 pub mod issuer;
 pub mod member;
+pub mod metrics;
 pub mod once;
 mod problem;
 pub mod service;

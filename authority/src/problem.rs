@@ -171,7 +171,7 @@ impl std::error::Error for Problem {}
 /// A fault of the store or of what stands in it: logged here, and told to nobody.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        tracing::error!(kind = ?error.kind(), %error, "the authority failed");
+        tracing::error!(kind = ?error.kind(), %error, source = sources(&error), "the authority failed");
         match error.kind() {
             Kind::Busy | Kind::Unavailable => Self::unavailable(),
             _ => Self::Internal,
@@ -182,12 +182,19 @@ impl From<Error> for Problem {
 /// A failure while issuing: a vault's, or ours. What a *client* sent is never turned into a problem this way.
 impl From<identity::Error> for Problem {
     fn from(error: identity::Error) -> Self {
-        tracing::error!(kind = ?error.kind(), %error, hint = error.vault_error().and_then(vault::Error::hint), "issuing failed");
+        tracing::error!(kind = ?error.kind(), %error, source = sources(&error), hint = error.vault_error().and_then(vault::Error::hint), "issuing failed");
         match error.vault_error() {
             Some(vault) => Self::of_vault(vault.kind(), vault.retry()),
             None => Self::Internal,
         }
     }
+}
+
+/// What is behind an error, for the log.
+fn sources(error: &dyn std::error::Error) -> Option<String> {
+    let chain: Vec<_> =
+        std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string).collect();
+    (!chain.is_empty()).then(|| chain.join(": "))
 }
 
 #[cfg(test)]

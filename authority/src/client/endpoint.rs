@@ -115,6 +115,10 @@ impl Endpoint {
             StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => read(&mut response)?,
             _ => return Err(problem(response)),
         };
+        if !answer.ready && answer.missing.is_empty() {
+            return Err(Error::new(Kind::Unavailable, "the authority has no room for the question")
+                .with_hint("try again in a moment"));
+        }
         Ok(answer.missing.iter().map(|word| printable(word)).collect())
     }
 

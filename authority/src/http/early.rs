@@ -97,13 +97,18 @@ fn instead_of(bytes: &[u8]) -> Option<Vec<u8>> {
     }
     let is_date = |line: &&str| line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("date:"));
     let date = text.lines().find(is_date).map(|line| format!("{line}\r\n")).unwrap_or_default();
+    written(&refused, &date)
+}
+
+/// A refusal as the bytes of an answer, with these lines in its head; the connection ends with it.
+pub(super) fn written(refused: &Refused, lines: &str) -> Option<Vec<u8>> {
     let body = refused.body();
     let status = StatusCode::from_u16(body.status).ok()?;
     let body = serde_json::to_string(&body).ok()?;
     Some(
         format!(
             "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
-             connection: close\r\ncontent-length: {}\r\n{date}\r\n{body}",
+             connection: close\r\ncontent-length: {}\r\n{lines}\r\n{body}",
             body.len()
         )
         .into_bytes(),

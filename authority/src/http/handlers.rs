@@ -16,12 +16,14 @@ use zeroize::Zeroizing;
 use super::authenticate::single;
 use super::fault::Fault;
 use super::problem::Refused;
+use super::ready;
 use super::routes::{Arrived, Call, Shared};
 use super::shape::{
     AddMemberRequest, CredentialAnswer, DeletedAnswer, EnrolRequest, HealthAnswer, IssuerAnswer,
     MakeTicketRequest, ReadyAnswer, TicketAnswer,
 };
 use super::signature::IDEMPOTENCY_KEY;
+use super::told::sent_by;
 use crate::member::{MAX_PAGE, MemberAttributes};
 use crate::problem::Problem;
 use crate::service::Caller;
@@ -35,11 +37,12 @@ const PAGE: usize = 100;
 pub(super) async fn handle(shared: &Shared, call: Call, arrived: Arrived) -> Answered {
     match call {
         Call::Health => return json(StatusCode::OK, &HealthAnswer { alive: true }),
-        Call::Ready => return ready(shared),
+        Call::Ready => return ready(shared).await,
         Call::Issuer => return issuer(shared),
         _ => {}
     }
     let caller = shared.authenticator.authenticate(&arrived.parts, &arrived.body, arrived.source).await?;
+    sent_by(caller.identifier());
     let caller = once(caller, call, &arrived)?;
     signed(shared, call, &caller, &arrived).await
 }
@@ -151,19 +154,13 @@ fn issuer(shared: &Shared) -> Answered {
     json(StatusCode::OK, &answer)
 }
 
-fn ready(shared: &Shared) -> Answered {
-    let authority = &shared.authority;
-    let mut missing = Vec::new();
-    if authority.known(&authority.identifier()).is_err() {
-        missing.push("store".to_owned());
-    } else if authority.ready().is_err() {
-        missing.push("vault".to_owned());
+async fn ready(shared: &Shared) -> Answered {
+    let missing = ready::missing(shared).await;
+    if missing.is_empty() {
+        json(StatusCode::OK, &ReadyAnswer { ready: true, missing: Vec::new() })
+    } else {
+        Err(Refused::NotReady(missing))
     }
-    if !shared.authenticator.has_settled() {
-        missing.push("clock".to_owned());
-    }
-    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, &ReadyAnswer { ready: missing.is_empty(), missing })
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Answered {

@@ -9,14 +9,17 @@
 //! query; behind a proxy that changes the host, it is [`Options::public_url`] and the path and query. All of it, the JSON of every route included, is in
 //! docs/formats.md.
 
+mod admission;
 mod attempts;
 mod authenticate;
+mod connection;
 mod early;
 mod fault;
 #[cfg(test)]
 mod golden;
 mod handlers;
 pub(crate) mod problem;
+mod ready;
 mod replay;
 mod routes;
 pub(crate) mod sender;
@@ -24,6 +27,7 @@ mod server;
 pub(crate) mod shape;
 pub(crate) mod signature;
 mod tls;
+mod told;
 
 pub use fault::Fault;
 pub use routes::{MAX_BODY, ROUTES, Route};

@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
+use super::ready::Missing;
 use crate::problem::{Needs, Problem};
 
 /// Why a request is not answered with what it asked for: a problem of the authority, or one that only exists over HTTP.
@@ -24,6 +25,10 @@ pub(crate) enum Refused {
     TooLarge,
     /// The body did not come in time.
     TooSlow,
+    /// The server is ending.
+    Ending,
+    /// The authority is not ready, for want of this.
+    NotReady(Vec<Missing>),
     /// There is nothing at this path.
     NoSuchPath,
     /// There is something at this path, and it does not take this method.
@@ -74,6 +79,9 @@ pub(crate) struct ProblemBody {
     /// Which field cannot be read.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) field: Option<String>,
+    /// What an authority that is not ready waits for.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) missing: Vec<String>,
 }
 
 /// What the `type` of every problem begins with.
@@ -124,6 +132,10 @@ impl Refused {
             Self::Field(..) | Self::Body(_) => malformed(),
             Self::TooLarge => unreadable(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large"),
             Self::TooSlow => unreadable(StatusCode::REQUEST_TIMEOUT, "too-slow", "the body is too slow"),
+            Self::Ending => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "ending", "the server is ending")
+            }
+            Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not-ready", "not ready"),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "not-found", "no-such-path", "no such path"),
             Self::NoSuchMethod => {
                 unreadable(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "no such method at this path")
@@ -145,6 +157,19 @@ impl Refused {
         self.row().0
     }
 
+    /// The word for it, from a closed list.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.row().1
+    }
+
+    /// Which rule of signed requests was broken.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Fault(fault) => Some(fault.code()),
+            _ => None,
+        }
+    }
+
     fn detail(&self) -> String {
         match self {
             Self::Problem(problem) => problem.to_string(),
@@ -153,13 +178,15 @@ impl Refused {
             Self::Body(words) => format!("the body: {words}"),
             Self::TooLarge => format!("the body is larger than {} bytes", super::routes::MAX_BODY),
             Self::TooSlow => "the body did not come in time".to_owned(),
+            Self::Ending => "the server is ending: try again in a moment".to_owned(),
+            Self::NotReady(missing) => missing.iter().map(|one| one.words()).collect::<Vec<_>>().join("; "),
             Self::NoSuchPath => "there is nothing at this path".to_owned(),
             Self::NoSuchMethod => "this path does not take this method".to_owned(),
             Self::WrongType => "a body has to be of the type application/json".to_owned(),
             Self::NoHttp => "the line or a header of the request is not of the form of HTTP/1.1".to_owned(),
             Self::LongTarget => "the target of the request is too long".to_owned(),
             Self::LongHead => {
-                format!("the headers are more than 100, or larger than {} bytes", super::server::MAX_HEAD)
+                format!("the headers are more than 100, or larger than {} bytes", super::connection::MAX_HEAD)
             }
         }
     }
@@ -182,13 +209,14 @@ impl Refused {
             status: status.as_u16(),
             detail: self.detail(),
             needs: self.needs().map(|needs| needs.code().to_owned()),
-            reason: match self {
-                Self::Fault(fault) => Some(fault.code().to_owned()),
-                _ => None,
-            },
+            reason: self.reason().map(str::to_owned),
             field: match self {
                 Self::Field(name, _) => Some(name.clone()),
                 _ => None,
+            },
+            missing: match self {
+                Self::NotReady(missing) => missing.iter().map(|one| one.code().to_owned()).collect(),
+                _ => Vec::new(),
             },
         }
     }
@@ -215,7 +243,10 @@ impl IntoResponse for Refused {
         {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
-        if matches!(self, Self::TooLarge | Self::TooSlow) {
+        if matches!(self, Self::Ending | Self::NotReady(_)) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if matches!(self, Self::TooLarge | Self::TooSlow | Self::Ending) {
             // What is left of the body is not going to be read.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -253,6 +284,8 @@ mod tests {
             Refused::NoHttp,
             Refused::LongTarget,
             Refused::LongHead,
+            Refused::Ending,
+            Refused::NotReady(Missing::ALL.to_vec()),
         ]);
         all.extend(Fault::ALL.iter().map(|fault| Refused::Fault(*fault)));
         all

@@ -2,22 +2,26 @@
 //! [`handlers`](super::handlers).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use http::request::Parts;
+use http::{HeaderValue, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
+use super::admission::Place;
 use super::attempts::Source;
 use super::authenticate::Authenticator;
 use super::handlers;
 use super::problem::Refused;
 use super::server::Options;
+use super::told::telling;
 use crate::authz::{Action, Role};
 use crate::problem::Problem;
 use crate::service::Authority;
@@ -114,8 +118,22 @@ pub const ROUTES: &[Route] = &[
 pub(crate) struct Shared {
     pub(crate) authority: Authority,
     pub(crate) authenticator: Authenticator,
+    /// Set when the server ends.
+    draining: Arc<AtomicBool>,
     body_deadline: Duration,
     handler_deadline: Duration,
+}
+
+impl Shared {
+    /// Whether the server is ending.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Answers what no route is for. Neither path nor method is told: they may be anything.
+    async fn elsewhere(&self, refused: Refused) -> Response {
+        telling(self.authority.metrics(), ("other", "other"), false, async { Err(refused) }).await
+    }
 }
 
 /// A request whose body came.
@@ -128,10 +146,16 @@ pub(crate) struct Arrived {
     pub(crate) source: Source,
 }
 
-pub(crate) fn router(authority: Authority, authenticator: Authenticator, options: &Options) -> Router {
+pub(crate) fn router(
+    authority: Authority,
+    authenticator: Authenticator,
+    options: &Options,
+    draining: Arc<AtomicBool>,
+) -> Router {
     let shared = Arc::new(Shared {
         authority,
         authenticator,
+        draining,
         body_deadline: options.body_deadline,
         handler_deadline: options.handler_deadline,
     });
@@ -143,8 +167,10 @@ pub(crate) fn router(authority: Authority, authenticator: Authenticator, options
         router = router.route(route.path, on(filter(route.method), handler));
     }
     router
-        .fallback(|| async { Refused::NoSuchPath })
-        .method_not_allowed_fallback(|| async { Refused::NoSuchMethod })
+        .fallback(async |State(shared): State<Arc<Shared>>| shared.elsewhere(Refused::NoSuchPath).await)
+        .method_not_allowed_fallback(async |State(shared): State<Arc<Shared>>| {
+            shared.elsewhere(Refused::NoSuchMethod).await
+        })
         .with_state(shared)
 }
 
@@ -156,43 +182,34 @@ fn filter(method: &str) -> MethodFilter {
     }
 }
 
-async fn answer(shared: &Shared, route: &Route, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    // As it came: nothing that can stand here needs an encoding, so nothing is decoded.
-    let prefix = route.path.split('{').next().unwrap_or_default();
-    let segment = parts.uri.path().strip_prefix(prefix).map(str::to_owned);
-    let answered = async {
-        let source = parts.extensions.get().copied().ok_or(Problem::Internal)?;
+async fn answer(shared: &Shared, route: &'static Route, request: Request) -> Response {
+    let is_about_the_server = matches!(route.call, Call::Health | Call::Ready);
+    let answering = async {
+        let (parts, body) = request.into_parts();
+        // As it came: nothing that can stand here needs an encoding, so nothing is decoded.
+        let prefix = route.path.split('{').next().unwrap_or_default();
+        let segment = parts.uri.path().strip_prefix(prefix).map(str::to_owned);
+        let place = parts.extensions.get::<Arc<Place>>().cloned().ok_or(Problem::Internal)?;
+        let source = place.source();
+        // How it is doing is still told to whoever asks.
+        if shared.is_draining() && !is_about_the_server {
+            return Err(Refused::Ending);
+        }
         // Before the body is read: whoever is refused for guessing costs nothing more.
         if route.is_signed() {
             shared.authenticator.admit(source)?;
         }
         let body = receive(&parts, body, shared.body_deadline).await?;
+        place.request_came();
         let arrived = Arrived { parts, body, segment, source };
         let handled = handlers::handle(shared, route.call, arrived);
         timeout(shared.handler_deadline, handled).await.map_err(|_| Problem::unavailable())?
     };
-    let response = match answered.await {
-        Ok(response) => response,
-        Err(refused) => {
-            // Not its words, which may repeat what was sent.
-            let body = refused.body();
-            tracing::debug!(
-                method = route.method,
-                path = route.path,
-                kind = body.kind,
-                reason = body.reason,
-                "refused"
-            );
-            refused.into_response()
-        }
-    };
-    tracing::debug!(
-        method = route.method,
-        path = route.path,
-        status = response.status().as_u16(),
-        "answered"
-    );
+    let what = (route.method, route.path);
+    let mut response = telling(shared.authority.metrics(), what, is_about_the_server, answering).await;
+    if shared.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

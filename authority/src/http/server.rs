@@ -1,34 +1,33 @@
-//! The server: takes connections, gives each its deadlines, and stops without cutting what is being answered.
+//! The server: takes connections, gives each a place and its deadlines, and stops without cutting what is being answered.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::admission::Admission;
 use super::attempts::Source;
 use super::authenticate::Authenticator;
-use super::early::Worded;
+use super::connection::{self, LATE, told_to_stop, turn_away};
+use super::problem::Refused;
 use super::routes;
 use super::tls::Tls;
 use crate::error::{Error, Kind, Result};
+use crate::metrics::{self, ConnectionMetrics};
 use crate::service::Authority;
 
-/// The most bytes of a request's line and headers: room for an `ockam-identity` header and the rest.
-pub(crate) const MAX_HEAD: usize = 48 * 1024;
-/// The most bytes that are held of what was received and not yet looked at.
-const MAX_BUFFER: usize = 64 * 1024;
+/// How many connections at a time ask for metrics.
+const METRICS_CONNECTIONS: usize = 32;
 
 /// How a server behaves. The defaults are what an authority on the open network needs.
 #[derive(Clone, Debug)]
@@ -47,16 +46,22 @@ pub struct Options {
     pub body_deadline: Duration,
     /// How long an answer may take to be found.
     pub handler_deadline: Duration,
+    /// How long a connection may keep the server waiting altogether: for a handshake, a whole request, or that an answer is
+    /// taken off it.
+    pub idle_deadline: Duration,
     /// How long a connection is kept, however busy.
     pub connection_life: Duration,
     /// How long [`Server::stop`] waits for answers that are on their way.
     pub drain: Duration,
-    /// How many connections are served at a time; more wait.
+    /// How many connections there are at a time. Whoever comes when there are as many gets the place of one that keeps the
+    /// server waiting, or is turned away (503) when there is none.
     pub connections: usize,
+    /// How many of them one source gets: an IPv4 address, or the first 64 bits of an IPv6 address.
+    pub connections_a_source: usize,
     /// How many requests that fail to prove their sender, and how many wrong tickets, are taken from one source in a minute.
     /// As many wrong tickets are taken from one identity.
     pub failures_a_minute: u32,
-    /// Count those of this machine too.
+    /// Count those of this machine too, and its connections.
     pub limit_loopback: bool,
 }
 
@@ -69,9 +74,11 @@ impl Default for Options {
             header_deadline: Duration::from_secs(10),
             body_deadline: Duration::from_secs(30),
             handler_deadline: Duration::from_secs(30),
+            idle_deadline: Duration::from_secs(60),
             connection_life: Duration::from_secs(300),
             drain: Duration::from_secs(10),
             connections: 1024,
+            connections_a_source: 256,
             failures_a_minute: 10,
             limit_loopback: false,
         }
@@ -81,6 +88,7 @@ impl Default for Options {
 /// An authority that takes requests over HTTP.
 pub struct Server {
     local_addr: SocketAddr,
+    draining: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -93,23 +101,59 @@ impl Server {
     /// [`Kind::Denied`] for an address that other machines reach, without [`Options::tls`] or [`Options::insecure_http`];
     /// [`Kind::Invalid`] for a public URL that is none.
     pub fn start(authority: Authority, listener: TcpListener, options: Options) -> Result<Self> {
-        let local_addr = listener
-            .local_addr()
-            .map_err(|e| Error::new(Kind::Internal, "the listener has no address").with_source(e))?;
+        let local_addr = address(&listener)?;
         if options.tls.is_none() && !options.insecure_http && !local_addr.ip().to_canonical().is_loopback() {
-            return Err(Error::new(
-                Kind::Denied,
-                format!("`{local_addr}` can be reached by other machines, and there is no TLS on it"),
-            )
-            .with_hint(
+            return Err(open_without_tls(
+                local_addr,
                 "give it a certificate (`--tls-cert` and `--tls-key`), listen on 127.0.0.1, or say `--insecure-http` when something else protects the way",
             ));
         }
         let authenticator = Authenticator::new(authority.clone(), &options)?;
-        let router = routes::router(authority, authenticator, &options);
+        let draining = Arc::new(AtomicBool::new(false));
+        let counts = authority.metrics().connections().clone();
+        let router = routes::router(authority, authenticator, &options, Arc::clone(&draining));
+        Ok(Self::with_router(local_addr, listener, router, options, counts, draining))
+    }
+
+    /// Starts to serve an authority's metrics, at `/metrics` and to anybody: they name nobody. A listener of their own, so
+    /// that the door that members come through does not lead to them. Without TLS.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] for an address that other machines reach, without [`Options::insecure_http`].
+    pub fn start_metrics(authority: &Authority, listener: TcpListener, options: Options) -> Result<Self> {
+        let local_addr = address(&listener)?;
+        if !options.insecure_http && !local_addr.ip().to_canonical().is_loopback() {
+            return Err(open_without_tls(local_addr, "listen on 127.0.0.1, or say `--insecure-http`"));
+        }
+        let counted = authority.metrics().clone();
+        let router = Router::new()
+            .route("/metrics", get(async move || ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], counted.text())))
+            .fallback(async || Refused::NoSuchPath)
+            .method_not_allowed_fallback(async || Refused::NoSuchMethod);
+        let options = Options { tls: None, connections: METRICS_CONNECTIONS, ..options };
+        Ok(Self::with_router(
+            local_addr,
+            listener,
+            router,
+            options,
+            ConnectionMetrics::default(),
+            Arc::default(),
+        ))
+    }
+
+    fn with_router(
+        local_addr: SocketAddr,
+        listener: TcpListener,
+        router: Router,
+        options: Options,
+        counts: ConnectionMetrics,
+        draining: Arc<AtomicBool>,
+    ) -> Self {
         let (stop, stopping) = watch::channel(false);
-        let task = tokio::spawn(accept(listener, router, Arc::new(options), stopping));
-        Ok(Self { local_addr, stop, task })
+        let admission = Admission::new(options.connections, options.connections_a_source, counts);
+        let door = Door { router, admission, options: Arc::new(options), draining: Arc::clone(&draining) };
+        let task = tokio::spawn(accept(listener, door, stopping));
+        Self { local_addr, draining, stop, task }
     }
 
     /// Where it listens.
@@ -118,8 +162,10 @@ impl Server {
         self.local_addr
     }
 
-    /// Takes no more requests, and comes back when those that it has are answered or their time is over.
+    /// Takes no more requests (503, and the connection is closed), and comes back when those that it has are answered or
+    /// their time is over.
     pub async fn stop(self) {
+        self.draining.store(true, Ordering::SeqCst);
         let _ = self.stop.send(true);
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the server ended badly");
@@ -133,110 +179,80 @@ impl fmt::Debug for Server {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+fn address(listener: &TcpListener) -> Result<SocketAddr> {
+    listener
+        .local_addr()
+        .map_err(|e| Error::new(Kind::Internal, "the listener has no address").with_source(e))
+}
+
+fn open_without_tls(address: SocketAddr, hint: &'static str) -> Error {
+    let words = format!("`{address}` can be reached by other machines, and there is no TLS on it");
+    Error::new(Kind::Denied, words).with_hint(hint)
+}
+
+/// What a listener serves with.
+#[derive(Clone)]
+struct Door {
     router: Router,
+    admission: Arc<Admission>,
     options: Arc<Options>,
-    stopping: watch::Receiver<bool>,
-) {
+    draining: Arc<AtomicBool>,
+}
+
+impl Door {
+    /// Serves what was accepted.
+    async fn take(
+        &self,
+        accepted: io::Result<(TcpStream, SocketAddr)>,
+        connections: &mut JoinSet<()>,
+        stopping: &watch::Receiver<bool>,
+    ) {
+        let (stream, source) = match accepted {
+            Ok((stream, peer)) => (stream, Source::from(peer.ip())),
+            // A peer that is gone again, or no more descriptors: neither ends the server, and a descriptor can be had back.
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken");
+                self.admission.make_room();
+                return sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let is_limited = self.options.limit_loopback || !source.is_loopback();
+        let Some(place) = self.admission.admit(source, is_limited) else {
+            return turn_away(stream, &self.options);
+        };
+        let (router, options) = (self.router.clone(), Arc::clone(&self.options));
+        connections.spawn(connection::serve(stream, place, router, options, stopping.clone()));
+    }
+}
+
+async fn accept(listener: TcpListener, door: Door, stopping: watch::Receiver<bool>) {
     let mut stopped = stopping.clone();
-    let slots = Arc::new(Semaphore::new(options.connections.max(1)));
     let mut connections = JoinSet::new();
     loop {
-        let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
         tokio::select! {
-            // Also when the `Server` is dropped without being stopped.
             () = told_to_stop(&mut stopped) => break,
-            (slot, accepted) = accepted => match accepted {
-                Ok((stream, peer)) => {
-                    let connection =
-                        serve(stream, peer.ip(), router.clone(), Arc::clone(&options), stopping.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(slot);
-                    });
-                }
-                // A peer that is gone again, or no more descriptors: neither ends the server.
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be taken");
-                    sleep(Duration::from_millis(50)).await;
-                }
-            },
+            accepted = listener.accept() => door.take(accepted, &mut connections, &stopping).await,
             Some(_) = connections.join_next() => {}
         }
     }
-    drop(listener);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if timeout(options.drain, drained).await.is_err() {
+    door.draining.store(true, Ordering::SeqCst);
+    // Whoever comes now is told so, and does not make the end come later.
+    let (_never, going_on) = watch::channel(false);
+    let mut late = JoinSet::new();
+    let drained = async {
+        loop {
+            tokio::select! {
+                ended = connections.join_next() => if ended.is_none() { return },
+                accepted = listener.accept() => door.take(accepted, &mut late, &going_on).await,
+                Some(_) = late.join_next() => {}
+            }
+        }
+    };
+    if timeout(door.options.drain, drained).await.is_err() {
         tracing::warn!(connections = connections.len(), "cut what did not end in time");
         connections.shutdown().await;
     }
-}
-
-async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stop| *stop).await;
-}
-
-async fn serve(
-    stream: TcpStream,
-    peer: IpAddr,
-    router: Router,
-    options: Arc<Options>,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let _ = stream.set_nodelay(true);
-    let Some(tls) = &options.tls else {
-        return serve_http(stream, peer, router, options, stopping).await;
-    };
-    let accepted = tokio::select! {
-        accepted = timeout(options.header_deadline, tls.acceptor().accept(stream)) => accepted,
-        () = told_to_stop(&mut stopping) => return,
-    };
-    match accepted {
-        Ok(Ok(stream)) => serve_http(stream, peer, router, options, stopping).await,
-        Ok(Err(error)) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
-        Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
-    }
-}
-
-async fn serve_http(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: IpAddr,
-    router: Router,
-    options: Arc<Options>,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let source = Source::from(peer);
-    let service = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(source);
-        service.call(request)
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(options.header_deadline)
-        .max_header_size(MAX_HEAD)
-        .max_buf_size(MAX_BUFFER)
-        .serve_connection(TokioIo::new(Worded::new(stream)), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = told_to_stop(&mut stopping) => None,
-        () = sleep(options.connection_life) => None,
-    };
-    let ended = match ended {
-        Some(ended) => Ok(ended),
-        None => {
-            connection.as_mut().graceful_shutdown();
-            timeout(options.drain, connection).await
-        }
-    };
-    match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, %peer, "a connection ended early"),
-        Err(_) => tracing::debug!(%peer, "a connection was cut"),
-    }
+    drop(listener);
+    let _ = timeout(LATE.min(door.options.drain), async { while late.join_next().await.is_some() {} }).await;
+    late.shutdown().await;
 }

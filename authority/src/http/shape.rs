@@ -111,11 +111,13 @@ impl fmt::Debug for TicketAnswer {
     }
 }
 
-/// `GET /readyz`.
+/// `GET /readyz`. When it is not ready, the answer is a problem, whose `missing` is the same.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ReadyAnswer {
+    #[serde(default)]
     pub(crate) ready: bool,
-    /// What it waits for: `store`, `vault`, or `clock` (the first second of a server's life has to pass).
+    /// What it waits for.
+    #[serde(default)]
     pub(crate) missing: Vec<String>,
 }
 

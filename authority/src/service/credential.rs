@@ -1,8 +1,11 @@
 //! Issuing: draft, store the intent, sign, record, answer.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use identity::{Attributes, Credential, CredentialDraft, MEMBER_SCHEMA};
+use tracing::Instrument as _;
 use vault::{Kind, Retry};
 
 use crate::authz::Action;
@@ -26,8 +29,13 @@ impl Authority {
     pub async fn enrol(&self, caller: &Caller, code: &Code) -> Answer<()> {
         let lookup = code.lookup(&self.identifier());
         let history = KnownHistory::from(caller.identity());
-        self.execute_for(caller, Operation::Redeem { lookup, history }, Receipt::Done).await?;
-        Ok(())
+        let redeemed = self.execute_for(caller, Operation::Redeem { lookup, history }, Receipt::Done).await;
+        match &redeemed {
+            Ok(applied) if applied.receipt.is_none() => self.metrics().ticket("redeemed"),
+            Err(problem) if !problem.is_fault() => self.metrics().ticket("refused"),
+            Ok(_) | Err(_) => {}
+        }
+        redeemed.map(drop)
     }
 
     /// Issues a credential to the caller.
@@ -36,7 +44,8 @@ impl Authority {
     ///
     /// # Errors
     /// [`Problem::Forbidden`] `unauthorized member` for whoever is none; [`Problem::Unavailable`] when the vault or the
-    /// store is away, or the credential key is about to end.
+    /// store is away or has enough to do ([`MAX_AT_THE_VAULT`](crate::service::MAX_AT_THE_VAULT)), or the credential key is
+    /// about to end.
     pub async fn credential(&self, caller: &Caller) -> Answer<Credential> {
         let Some(once) = caller.key().cloned() else {
             return self.issue(caller).await;
@@ -45,13 +54,14 @@ impl Authority {
         // when whoever asked first has gone away.
         let turn = self.0.turns.take(&once).await;
         let (authority, caller) = (self.clone(), caller.clone());
-        let issued = tokio::spawn(async move {
+        let issuing = async move {
             let _turn = turn;
             match authority.earlier_credential(&caller, &once).await? {
                 Some(credential) => Ok(credential),
                 None => authority.issue(&caller).await,
             }
-        });
+        };
+        let issued = tokio::spawn(issuing.in_current_span());
         issued.await.map_err(|_| Problem::Internal)?
     }
 
@@ -70,6 +80,8 @@ impl Authority {
     }
 
     async fn issue(&self, caller: &Caller) -> Answer<Credential> {
+        let place =
+            Arc::clone(&self.0.at_the_vault).try_acquire_owned().map_err(|_| Problem::unavailable())?;
         for _ in 0..TRIES {
             let allowed = self.gate(caller.actor(), Action::GetCredential).await?;
             let member = query::member(self.view(allowed)?, &caller.identifier())?;
@@ -88,7 +100,12 @@ impl Authority {
                 continue;
             }
             let (authority, caller) = (self.clone(), caller.clone());
-            let signed = tokio::spawn(async move { authority.sign(&issuer, draft, &caller).await });
+            let signing = async move {
+                let signed = authority.sign(&issuer, draft, &caller).await;
+                drop(place);
+                signed
+            };
+            let signed = tokio::spawn(signing.in_current_span());
             return signed.await.map_err(|_| Problem::Internal)?;
         }
         Err(Problem::unavailable())
@@ -120,7 +137,14 @@ impl Authority {
 
     async fn sign(&self, issuer: &IssuerKeys, draft: CredentialDraft, caller: &Caller) -> Answer<Credential> {
         let hash = draft.hash();
-        let credential = match draft.sign(issuer.signer()).await {
+        let begin = Instant::now();
+        let signed = draft.sign(issuer.signer()).await;
+        let outcome = match &signed {
+            Ok(_) => "ok",
+            Err(error) => error.vault_error().map_or("internal", |error| error.kind().name()),
+        };
+        self.metrics().vault_call("sign", outcome, begin.elapsed());
+        let credential = match signed {
             Ok(credential) => credential,
             Err(error) => {
                 if certainly_unsigned(&error) {
@@ -135,7 +159,10 @@ impl Authority {
         };
         let receipt = Receipt::Credential(credential.encode().map_err(|_| Problem::Internal)?);
         match self.execute_for(caller, Operation::Issued(hash), receipt).await?.receipt {
-            None => Ok(credential),
+            None => {
+                self.metrics().credential_issued();
+                Ok(credential)
+            }
             Some(receipt) => credential_of(receipt),
         }
     }

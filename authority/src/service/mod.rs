@@ -5,24 +5,28 @@ mod caller;
 mod credential;
 mod member;
 mod operator;
+mod readiness;
 mod ticket;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use identity::{Clock, Identifier, Identity, IssuerBundle, Timestamp, check_attribute};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 pub use caller::Caller;
 pub use operator::Operator;
+use readiness::Probes;
 
 use crate::audit::AuditHead;
 use crate::authz::{Action, Actor, Allowed, Rules, authorise};
 use crate::error::{Error, Kind, Result};
 use crate::issuer::IssuerKeys;
 use crate::member::MemberAttributes;
+use crate::metrics::Metrics;
 use crate::once::Turns;
 use crate::problem::Problem;
 use crate::store::{Applied, Command, Operation, Store, View, query};
@@ -34,6 +38,9 @@ pub type Answer<T> = std::result::Result<T, Problem>;
 pub const DEFAULT_CREDENTIAL_SECONDS: u64 = 3600;
 /// The longest that credentials may be good, in seconds: as the reference's are by default.
 pub const MAX_CREDENTIAL_SECONDS: u64 = 30 * 86_400;
+/// The most credentials that are being signed at a time. Whoever comes then is told to come again, before anything of it
+/// is stored.
+pub const MAX_AT_THE_VAULT: usize = 256;
 /// The attribute that names the project a credential is for.
 pub const PROJECT_ATTRIBUTE: &str = "trust_context_id";
 
@@ -119,6 +126,12 @@ struct Inner {
     clock: Arc<dyn Clock>,
     halted: AtomicBool,
     turns: Turns,
+    probes: Probes,
+    metrics: Metrics,
+    /// Who may be at the vault at a time.
+    at_the_vault: Arc<Semaphore>,
+    /// The latest second that was written down, or came after.
+    newest: AtomicU64,
     // Histories that were verified, so that a request of somebody known costs no verifying of their history.
     verified: Mutex<HashMap<Identifier, Identity>>,
 }
@@ -142,6 +155,8 @@ impl Authority {
             )
             .with_hint("give each authority a store of its own"));
         }
+        let metrics = Metrics::new(store.metrics().0);
+        let newest = query::newest(store.view()?)?;
         let authority = Self(Arc::new(Inner {
             store,
             issuer: RwLock::new(Arc::new(issuer)),
@@ -150,6 +165,10 @@ impl Authority {
             clock,
             halted: AtomicBool::new(false),
             turns: Turns::default(),
+            probes: Probes::default(),
+            metrics,
+            at_the_vault: Arc::new(Semaphore::new(MAX_AT_THE_VAULT)),
+            newest: AtomicU64::new(newest.0),
             verified: Mutex::default(),
         }));
         let members = authority.0.settings.pre_trusted.clone();
@@ -189,6 +208,12 @@ impl Authority {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Whether the credential key nears its end: then attest it (or another) anew, and
@@ -256,7 +281,9 @@ impl Authority {
     }
 
     async fn execute(&self, actor: Actor, operation: Operation) -> Answer<Applied> {
-        let command = Command { actor, at: self.now(), rules: Arc::clone(&self.0.rules), operation };
+        let at = self.now();
+        self.0.newest.fetch_max(at.0, Ordering::Relaxed);
+        let command = Command { actor, at, rules: Arc::clone(&self.0.rules), operation };
         self.0.store.execute(command).await
     }
 }

@@ -27,7 +27,10 @@ impl Authority {
         let operation = Operation::MakeTicket { lookup, ticket: ticket.clone() };
         let receipt = Receipt::Ticket { reference, salt, created_at };
         match self.execute_for(caller, operation, receipt).await?.receipt {
-            None => Ok(IssuedTicket { ticket, code }),
+            None => {
+                self.metrics().ticket("made");
+                Ok(IssuedTicket { ticket, code })
+            }
             // The same request, so the same attributes, time and uses.
             Some(Receipt::Ticket { reference, salt, created_at }) => Ok(IssuedTicket {
                 ticket: new.into_ticket(reference, caller.identifier(), created_at),
@@ -59,6 +62,7 @@ impl Authority {
     /// [`Problem::NotFound`](crate::Problem::NotFound) without such a ticket.
     pub async fn revoke_ticket(&self, caller: &Caller, reference: &Reference) -> Answer<()> {
         self.execute_for(caller, Operation::RevokeTicket(reference.clone()), Receipt::Done).await?;
+        self.metrics().ticket("revoked");
         Ok(())
     }
 }

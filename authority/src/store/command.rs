@@ -89,6 +89,20 @@ pub struct UnderKey {
     pub operation: Operation,
 }
 
+impl Operation {
+    /// Whether it ends what was begun before, or is the operator's: then it waits for its turn, however long.
+    pub(crate) fn ends_something(&self) -> bool {
+        matches!(
+            self,
+            Self::Issued(_)
+                | Self::Abandon(_)
+                | Self::ReplaceIssuer(_)
+                | Self::ResolveConflict(..)
+                | Self::LoadPreTrusted(_)
+        )
+    }
+}
+
 /// What came of a command that was not refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::store::command::{Applied, Command};
 use crate::store::overlay::Batch;
 use crate::store::writer::{Engine, Writer};
-use crate::store::{Entry, Pending, Store, View};
+use crate::store::{Counted, Entry, Pending, Store, View};
 
 /// A store in memory.
 #[derive(Debug)]
@@ -37,6 +37,10 @@ impl Store for MemoryStore {
 
     fn execute(&self, command: Command) -> Pending<'_, Applied> {
         self.0.execute(command)
+    }
+
+    fn metrics(&self) -> Counted<'_> {
+        Counted(self.0.metrics())
     }
 
     fn view(&self) -> Result<&dyn View> {

@@ -27,6 +27,7 @@ pub use memory::MemoryStore;
 pub use rocks::RocksStore;
 
 use crate::error::{Error, Kind, Result};
+use crate::metrics::StoreMetrics;
 use crate::problem::Problem;
 
 /// The answer of a store, when it comes.
@@ -50,6 +51,10 @@ pub trait View: Sync {
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>>;
 }
 
+/// What a store counts: for the metrics of the authority, and for nobody else.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<'a>(pub(crate) &'a StoreMetrics);
+
 /// Where an authority keeps its state.
 pub trait Store: Send + Sync + fmt::Debug {
     /// The authority it belongs to.
@@ -61,6 +66,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Decides a command, writes it and answers when that is durable. Dropping the future abandons the answer, not the
     /// command.
     fn execute(&self, command: Command) -> Pending<'_, Applied>;
+
+    /// What it counts.
+    #[doc(hidden)]
+    fn metrics(&self) -> Counted<'_>;
 
     /// The state, as far as it is durable.
     ///

@@ -1,6 +1,6 @@
 //! Reading the state: what the bytes of a [`View`] mean. One record or one page at a time, each consistent in itself.
 
-use identity::Identifier;
+use identity::{Identifier, Timestamp};
 
 use crate::audit::{AuditHead, AuditRow};
 use crate::error::{Error, Result};
@@ -186,4 +186,14 @@ pub(crate) fn refusals(view: &dyn View) -> Result<record::Refusals> {
 
 pub(crate) fn meta(view: &dyn View) -> Result<Option<record::Meta>> {
     one(view, keys::META)
+}
+
+/// When the newest row of the audit log was written.
+///
+/// # Errors
+/// When the store fails or holds damaged data.
+pub fn newest(view: &dyn View) -> Result<Timestamp> {
+    let head = audit_head(view)?;
+    let row: Option<AuditRow> = one(view, &keys::audit(head.sequence))?;
+    row.map(|row| row.at).ok_or_else(|| Error::corrupt("the last row of the audit log is missing"))
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::store::command::{Applied, Command};
 use crate::store::overlay::Batch;
 use crate::store::writer::{Engine, Writer};
-use crate::store::{Entry, Pending, Store, View};
+use crate::store::{Counted, Entry, Pending, Store, View};
 
 /// The file whose lock says that somebody has the store open. RocksDB has one of its own, but says so only in words.
 const LOCK: &str = "IN-USE";
@@ -50,6 +50,10 @@ impl Store for RocksStore {
 
     fn execute(&self, command: Command) -> Pending<'_, Applied> {
         self.0.execute(command)
+    }
+
+    fn metrics(&self) -> Counted<'_> {
+        Counted(self.0.metrics())
     }
 
     fn view(&self) -> Result<&dyn View> {

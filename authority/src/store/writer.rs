@@ -6,11 +6,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use identity::{Identifier, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, Kind, Result};
+use crate::metrics::StoreMetrics;
 use crate::problem::Problem;
 use crate::store::apply;
 use crate::store::command::{Applied, Command};
@@ -19,8 +21,8 @@ use crate::store::{Pending, View};
 
 /// The most commands that share a sync.
 const MAX_GROUP: usize = 128;
-/// The most commands that wait. Whoever comes then waits for a place.
-const MAX_WAITING: usize = 1024;
+/// The most commands that wait. Whoever comes then is told to come again.
+const MAX_WAITING: usize = 4096;
 
 /// What is below a store: an ordered map that takes batches.
 pub(crate) trait Engine: View + Send + Sync + fmt::Debug + 'static {
@@ -39,6 +41,7 @@ pub(crate) struct Writer<E> {
     engine: Arc<E>,
     queue: Option<mpsc::Sender<Job>>,
     failed: Arc<AtomicBool>,
+    metrics: StoreMetrics,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -49,14 +52,15 @@ impl<E: Engine> Writer<E> {
         let engine = Arc::new(engine);
         let failed = Arc::new(AtomicBool::new(false));
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
-        let (to_write, to_fail) = (Arc::clone(&engine), Arc::clone(&failed));
+        let metrics = StoreMetrics::default();
+        let (to_write, to_fail, counts) = (Arc::clone(&engine), Arc::clone(&failed), metrics.clone());
         let thread = std::thread::Builder::new()
             .name("authority-store".to_owned())
-            .spawn(move || write(&*to_write, authority, waiting, &to_fail))
+            .spawn(move || write(&*to_write, authority, waiting, &to_fail, &counts))
             .map_err(|error| {
                 Error::new(Kind::Unavailable, "the store's thread cannot be started").with_source(error)
             })?;
-        Ok(Self { authority, engine, queue: Some(queue), failed, thread: Some(thread) })
+        Ok(Self { authority, engine, queue: Some(queue), failed, metrics, thread: Some(thread) })
     }
 
     pub(crate) fn authority(&self) -> Identifier {
@@ -67,9 +71,22 @@ impl<E: Engine> Writer<E> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
             let queue = self.queue.as_ref().ok_or_else(Problem::unavailable)?;
-            queue.send(Job { command, answer }).await.map_err(|_| Problem::unavailable())?;
+            // What ends something that was begun is waited for: refused, it would leave a signature without a record.
+            let place = if command.operation.ends_something() {
+                queue.reserve().await.map_err(|_| Problem::unavailable())?
+            } else {
+                queue.try_reserve().map_err(|_| {
+                    self.metrics.full.inc();
+                    Problem::unavailable()
+                })?
+            };
+            place.send(Job { command, answer });
             answered.await.map_err(|_| Problem::unavailable())?
         })
+    }
+
+    pub(crate) fn metrics(&self) -> &StoreMetrics {
+        &self.metrics
     }
 
     pub(crate) fn view(&self) -> Result<&dyn View> {
@@ -104,7 +121,13 @@ impl<E: fmt::Debug> fmt::Debug for Writer<E> {
     }
 }
 
-fn write(engine: &dyn Engine, authority: Identifier, mut waiting: mpsc::Receiver<Job>, failed: &AtomicBool) {
+fn write(
+    engine: &dyn Engine,
+    authority: Identifier,
+    mut waiting: mpsc::Receiver<Job>,
+    failed: &AtomicBool,
+    metrics: &StoreMetrics,
+) {
     // INVARIANT: however this thread ends before its queue is closed, the store counts as failed.
     struct Ended<'a>(&'a AtomicBool);
     impl Drop for Ended<'_> {
@@ -123,10 +146,17 @@ fn write(engine: &dyn Engine, authority: Identifier, mut waiting: mpsc::Receiver
         let outcomes: Vec<_> =
             group.iter().map(|job| apply::apply(&mut transaction, authority, &job.command)).collect();
         let batch = transaction.into_batch();
+        metrics.commands.inc_by(outcomes.len() as u64);
+        let begin = Instant::now();
         let committed = if batch.is_empty() { Ok(()) } else { engine.commit(batch) };
+        metrics.seconds.observe(begin.elapsed().as_secs_f64());
         match committed {
-            Ok(()) => answer(group.drain(..).zip(outcomes)),
+            Ok(()) => {
+                metrics.commits.inc();
+                answer(group.drain(..).zip(outcomes));
+            }
             Err(error) => {
+                metrics.failures.inc();
                 failed.store(true, Ordering::SeqCst);
                 tracing::error!(%error, source = ?std::error::Error::source(&error), "a write to the store failed: it takes no more");
                 answer(group.drain(..).map(|job| (job, Err(Problem::unavailable()))));
@@ -243,6 +273,45 @@ mod tests {
         let commits = engine.commits.load(Ordering::SeqCst) - before;
         assert!(commits < 60, "{commits} syncs for 60 commands");
         assert_eq!(query::members(writer.view().unwrap(), None, 99).unwrap().items.len(), 60);
+    }
+
+    /// Lets a command come as far as the queue; whether it is in there, or what it is told.
+    fn begin(command: &mut Pending<'_, Applied>) -> Option<std::result::Result<Applied, Problem>> {
+        match command.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+            std::task::Poll::Ready(answer) => Some(answer),
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_would_wait_behind_a_crowd_is_told_to_come_again() {
+        let (engine, writer) = start(Scripted::default());
+        let crowd = {
+            let _held = engine.held.lock().unwrap();
+            // The thread takes one group off the queue and is held in its sync.
+            let mut crowd = vec![writer.execute(add(1))];
+            assert!(begin(&mut crowd[0]).is_none());
+            while writer.queue.as_ref().unwrap().capacity() < MAX_WAITING {
+                std::thread::yield_now();
+            }
+            for _ in 0..MAX_WAITING {
+                let mut command = writer.execute(add(1));
+                assert!(begin(&mut command).is_none(), "at the limit all wait");
+                crowd.push(command);
+            }
+            let refused = begin(&mut writer.execute(add(2))).unwrap().unwrap_err();
+            assert!(refused.retry_after().is_some(), "{refused:?}");
+            assert_eq!(writer.metrics().full.get(), 1);
+            // What ends something waits for its place.
+            let mut ends = writer.execute(Command { operation: Operation::Abandon([0; 32]), ..add(3) });
+            assert!(begin(&mut ends).is_none());
+            crowd.push(ends);
+            crowd
+        };
+        for command in crowd {
+            let _ = command.await;
+        }
+        writer.execute(add(2)).await.unwrap();
     }
 
     #[tokio::test]

@@ -1,0 +1,148 @@
+//! Connections that say nothing or say it slowly, more of them than there are places: an honest client is served all the
+//! same, and every one of them ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use authority::http::Options;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::common::{World, memory};
+use crate::net::{Site, plain, read, send};
+
+/// A sample of the metrics.
+pub(crate) fn sample(site: &Site, line: &str) -> f64 {
+    let text = site.world.authority.metrics().text();
+    let found = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+    found.map_or(0.0, |value| value.parse().unwrap())
+}
+
+async fn until(what: &str, seconds: u64, holds: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(seconds), "{what} within {seconds} s");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What slow clients do, each in its own way, a byte a second.
+async fn slow(number: usize, to: std::net::SocketAddr, over: Arc<AtomicBool>) {
+    let whole: &[u8] = match number % 5 {
+        0 => b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        1 => b"POST /v1/enrol HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n{aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        2 => b"POST /v1/enrol HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n1\r\na\r\n1\r\na\r\n1\r\n",
+        3 => b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        _ => b"",
+    };
+    // All but a few bytes of some come at once, so that every stage has its crowd.
+    let at_once = if number % 10 < 5 { whole.len().saturating_sub(30) } else { 0 };
+    let Ok(mut stream) = TcpStream::connect(to).await else { return };
+    let (first, rest) = whole.split_at(at_once);
+    if stream.write_all(first).await.is_err() {
+        return;
+    }
+    for byte in rest {
+        // One in seven closes in the middle of it.
+        if over.load(Ordering::Relaxed) || (number.is_multiple_of(7) && *byte == b'/') {
+            return;
+        }
+        if stream.write_all(&[*byte]).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // Until it is cut. One whose connecting was lost in the crowd would wait for ever.
+    let mut rest = [0; 64];
+    while !over.load(Ordering::Relaxed)
+        && tokio::time::timeout(Duration::from_millis(200), stream.read(&mut rest)).await.is_err()
+    {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_connections_keep_no_honest_client_out_and_all_end() {
+    const SLOW: usize = 400;
+    let options = Options {
+        connections: 64,
+        header_deadline: Duration::from_secs(3),
+        body_deadline: Duration::from_secs(4),
+        idle_deadline: Duration::from_secs(8),
+        ..Options::default()
+    };
+    let site = Site::of(World::new(memory).await, options).await;
+    let (addr, over) = (site.addr(), Arc::new(AtomicBool::new(false)));
+    let slow: Vec<_> = (0..SLOW).map(|number| tokio::spawn(slow(number, addr, Arc::clone(&over)))).collect();
+    until("every place is taken", 20, || sample(&site, "ockam_kms_connections") >= 63.0).await;
+    let (begin, mut longest, mut served) = (Instant::now(), Duration::ZERO, 0);
+    while begin.elapsed() < Duration::from_secs(4) {
+        let asked = Instant::now();
+        assert_eq!(plain(&site, "GET", "/v1/issuer").await.status, 200);
+        longest = longest.max(asked.elapsed());
+        served += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    assert!(served > 10, "{served}");
+    assert!(sample(&site, "ockam_kms_connections_evicted_total") > 0.0);
+    over.store(true, Ordering::Relaxed);
+    until("all are reaped", 20, || sample(&site, "ockam_kms_connections") == 0.0).await;
+    for one in slow {
+        one.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_limit_all_have_a_place_and_beyond_the_oldest_makes_room() {
+    let options = Options { connections: 3, ..Options::default() };
+    let site = Site::of(World::new(memory).await, options).await;
+    let mut open = Vec::new();
+    for count in 1..=3 {
+        open.push(TcpStream::connect(site.addr()).await.unwrap());
+        until("taken", 5, || sample(&site, "ockam_kms_connections") == f64::from(count)).await;
+    }
+    assert_eq!(sample(&site, "ockam_kms_connections_evicted_total"), 0.0);
+    assert_eq!(plain(&site, "GET", "/healthz").await.status, 200);
+    let mut oldest = open.remove(0);
+    assert_eq!(read(&mut oldest).await.status, 0, "closed without a word");
+    for mut other in open {
+        other.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        assert_eq!(read(&mut other).await.status, 200, "the others stayed");
+    }
+    assert_eq!(sample(&site, "ockam_kms_connections_evicted_total"), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_keeps_the_server_waiting_is_cut_whatever_the_other_deadlines_say() {
+    let options = Options { idle_deadline: Duration::from_millis(400), ..Options::default() };
+    let site = Site::of(World::new(memory).await, options).await;
+    let begin = Instant::now();
+    for start in ["", "GET /healthz HTT", "POST /v1/enrol HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"]
+    {
+        let mut stream = TcpStream::connect(site.addr()).await.unwrap();
+        stream.write_all(start.as_bytes()).await.unwrap();
+        assert_eq!(read(&mut stream).await.status, 0);
+    }
+    assert!(begin.elapsed() >= Duration::from_millis(1200));
+    assert!(begin.elapsed() < Duration::from_secs(9), "before the deadlines for heads and bodies");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_are_taken_up_to_their_limits() {
+    const MOST: usize = 48 * 1024;
+    let site = Site::new().await;
+    // With `host` and `connection`.
+    for (more, status) in [(98, 200), (99, 431)] {
+        let head = format!(
+            "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{}\r\n",
+            "a: b\r\n".repeat(more)
+        );
+        assert_eq!(send(site.addr(), head.as_bytes()).await.status, status, "{more} more headers");
+    }
+    let start = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\na: ";
+    for (length, status) in [(MOST, 200), (MOST + 1, 431)] {
+        let head = format!("{start}{}\r\n\r\n", "x".repeat(length - start.len() - 4));
+        assert_eq!(head.len(), length);
+        assert_eq!(send(site.addr(), head.as_bytes()).await.status, status, "{length} bytes");
+    }
+}
