@@ -13,6 +13,7 @@ use crate::args::{Format, Globals};
 use crate::backends;
 use crate::error::{Error, Result, shown};
 use crate::exit::Kind;
+use crate::hardening;
 use crate::interrupt::{self, Hold};
 use crate::output::Output;
 use crate::secret_input::{Answers, Source};
@@ -109,12 +110,15 @@ impl Context {
         Ok(home)
     }
 
-    /// The vaults of the home.
+    /// The vaults of the home. From here on keys may be in memory.
     pub(crate) fn vaults(&self) -> Result<&Arc<Vaults>> {
         let home = self.home()?;
-        Ok(self
-            .vaults
-            .get_or_init(|| Arc::new(Vaults::new(home.clone(), backends::registry(), self.interact()))))
+        Ok(self.vaults.get_or_init(|| {
+            if let Some(warning) = hardening::warning() {
+                self.output.note(&warning);
+            }
+            Arc::new(Vaults::new(home.clone(), backends::registry(), self.interact()))
+        }))
     }
 
     /// Who answers what vaults ask.

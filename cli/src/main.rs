@@ -10,6 +10,7 @@ mod context;
 mod duration;
 mod error;
 mod exit;
+mod hardening;
 mod hints;
 mod interrupt;
 mod output;
@@ -17,6 +18,7 @@ mod secret_input;
 mod terminal;
 
 fn main() -> std::process::ExitCode {
+    hardening::at_start();
     // What is written is for its owner alone, whatever writes it: RocksDB and logs included.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     interrupt::watched(|| commands::run(std::env::args_os().collect()))

@@ -41,7 +41,8 @@ impl Source {
         }
     }
 
-    fn read(&self) -> vault::Result<SecretBytes> {
+    /// The secret.
+    pub(crate) fn read(&self) -> vault::Result<SecretBytes> {
         match self {
             // Byte by byte: the next secret on standard input is left for whoever asks next.
             Self::Stdin => SecretBytes::read_line(stdin().map_err(|e| {

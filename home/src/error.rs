@@ -35,6 +35,13 @@ impl Error {
         self
     }
 
+    /// The same failure, of another kind: what a device calls "not found" may mean to its caller that it is away.
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Keeps the cause for the log.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

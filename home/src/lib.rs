@@ -3,6 +3,7 @@
 //! ```text
 //! home.json          the format version          lock             the one lock for writers
 //! defaults.json      which names are the defaults journal.key      authenticates rotation journals
+//! sealing-keys/      keys that are being made to lock a vault
 //! vaults/            registered vaults; software vaults made here live in vaults/NAME/
 //! identities/        named identities: change history, where the keys are, attested credential key
 //! request-keys/      software keys that sign HTTP requests, renewed daily
@@ -19,6 +20,7 @@ mod error;
 mod home;
 mod identities;
 mod known;
+mod locks;
 mod projects;
 mod record;
 mod request_key;
@@ -31,6 +33,7 @@ pub use error::{Error, Kind, Result};
 pub use home::{Defaults, Home, Writer};
 pub use identities::{IdentityRecord, KeyRef, NewKey, PurposeKeyRecord};
 pub use known::Conflict;
+pub use locks::{Kek, NewLock};
 pub use projects::ProjectRecord;
 pub use record::{FORMAT, Name};
 pub use servers::{ServerLock, ServerRecord};

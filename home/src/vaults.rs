@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use vault::soft::{Lock, SoftVault};
-use vault::{Interact, KeyUri, Registry, Scheme, Vault, durable};
+use vault::soft::{Lock, LockedBy, Relock, SealedBy, SoftVault, Unlock};
+use vault::{Interact, KeyUri, Registry, Scheme, Sealer, Vault, durable};
 
 use crate::error::{Error, Kind, Result};
 use crate::home::{Home, Writer, stored_name};
 use crate::identities::IdentityRecord;
+use crate::locks::{locked, sealing};
 use crate::record::{Name, Records};
 
 /// A vault that the home knows.
@@ -100,15 +102,8 @@ impl Home {
         path: Option<&Path>,
         lock: &Lock,
     ) -> Result<()> {
-        if self.vault_records().find(name)?.is_some() {
-            return Err(Error::new(Kind::AlreadyExists, format!("there already is a vault `{name}`"))
-                .with_hint("choose another name"));
-        }
-        let path = match path {
-            Some(path) => std::path::absolute(path)
-                .map_err(|e| Error::new(Kind::Invalid, "the vault has no absolute path").with_source(e))?,
-            None => self.soft_vault_dir(name),
-        };
+        self.refuse_taken(name)?;
+        let path = self.soft_vault_path(name, path)?;
         let uri = KeyUri::new(Scheme::Soft).with("path", path.as_os_str().as_encoded_bytes())?;
         uri.require("path")?;
         // A directory of ours without a record is what a creation that was cut off left behind: nothing uses it.
@@ -117,6 +112,23 @@ impl Home {
         }
         SoftVault::create(&path, lock)?;
         self.register_vault(writer, name, &uri)
+    }
+
+    pub(crate) fn refuse_taken(&self, name: &Name) -> Result<()> {
+        match self.vault_records().find(name)? {
+            None => Ok(()),
+            Some(_) => Err(Error::new(Kind::AlreadyExists, format!("there already is a vault `{name}`"))
+                .with_hint("choose another name")),
+        }
+    }
+
+    /// Where a software vault is made: in the directory that was named, or in the home.
+    pub(crate) fn soft_vault_path(&self, name: &Name, path: Option<&Path>) -> Result<PathBuf> {
+        match path {
+            Some(path) => std::path::absolute(path)
+                .map_err(|e| Error::new(Kind::Invalid, "the vault has no absolute path").with_source(e)),
+            None => Ok(self.soft_vault_dir(name)),
+        }
     }
 
     /// Registers a vault that exists. The first one becomes the default.
@@ -136,7 +148,8 @@ impl Home {
     /// Moves a software vault to another directory.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] for a vault of another backend, [`Kind::AlreadyExists`] when there is something.
+    /// [`Kind::Invalid`] for a vault of another backend, [`Kind::AlreadyExists`] when there is something,
+    /// [`Kind::Denied`] while a key in it locks another vault.
     pub fn move_vault(&self, writer: &Writer, name: &Name, to: &Path) -> Result<()> {
         let uri = self.vault(name)?.uri()?;
         if uri.scheme() != Scheme::Soft {
@@ -146,6 +159,7 @@ impl Home {
             )
             .with_hint("only software vaults can be moved"));
         }
+        self.refuse_while_it_locks(name)?;
         let from = PathBuf::from(uri.require("path")?);
         let to = std::path::absolute(to)
             .map_err(|e| Error::new(Kind::Invalid, "the vault has no absolute path").with_source(e))?;
@@ -164,7 +178,7 @@ impl Home {
     /// Forgets a vault; a software vault in the home is removed with its keys.
     ///
     /// # Errors
-    /// [`Kind::Denied`] while an identity has a key in it.
+    /// [`Kind::Denied`] while an identity has a key in it, or a key in it locks another vault.
     pub fn delete_vault(&self, writer: &Writer, name: &Name) -> Result<()> {
         let record = self.vault(name)?;
         let users: Vec<_> = self
@@ -180,6 +194,7 @@ impl Home {
             )
             .with_hint("rotate these identities into another vault, or delete them, first"));
         }
+        self.refuse_while_it_locks(name)?;
         self.vault_records().remove(writer, name)?;
         let own = self.soft_vault_dir(name);
         if record.uri()?.scheme() == Scheme::Soft && own.exists() {
@@ -213,6 +228,8 @@ fn copy_dir(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+type Opening<'a> = Pin<Box<dyn Future<Output = Result<Arc<dyn Vault>>> + Send + 'a>>;
+
 /// Opens the vaults of a home by name, each once: a token is logged in once per process, a passphrase asked once.
 pub struct Vaults {
     home: Home,
@@ -240,22 +257,117 @@ impl Vaults {
         &self.registry
     }
 
-    /// Opens a vault.
+    /// Opens a vault, and first those that lock it.
     ///
     /// # Errors
-    /// [`Kind::NotFound`], or what the backend meets.
+    /// [`Kind::NotFound`], or what the backend meets. When a vault that locks it cannot be used, the error names both.
     pub async fn open(&self, name: &Name) -> Result<Arc<dyn Vault>> {
-        if let Some(vault) = self.cached(name) {
-            return Ok(vault);
-        }
+        self.open_below(name, &[]).await
+    }
+
+    /// Opens the vault of a URI that need not be registered.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_uri(&self, uri: &KeyUri) -> Result<Arc<dyn Vault>> {
+        self.open_at(uri, &uri.to_string(), &[]).await
+    }
+
+    /// Opens the lock of a software vault, to change it.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for a vault of another backend; otherwise as [`open`](Self::open).
+    pub async fn relock(&self, name: &Name) -> Result<Relock> {
         let uri = self.home.vault(name)?.uri()?;
-        let vault = self.registry.open(&uri, Arc::clone(&self.interact)).await?;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(open.entry(name.clone()).or_insert(vault)))
+        let Some((_, by)) = locked(&uri)? else {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("the vault `{name}` is not made of files of ours: its device has its own lock"),
+            )
+            .with_hint("only software vaults have a lock that can be changed here"));
+        };
+        let path = Path::new(uri.require("path")?);
+        match by {
+            LockedBy::Vault(by) => {
+                let sealer = self.sealer(name.as_str(), &by, std::slice::from_ref(name)).await?;
+                let relock = Relock::begin(path, Unlock::Sealer(&sealer)).await;
+                relock.map_err(|e| behind(name.as_str(), &by, e.into()))
+            }
+            _ => Ok(Relock::begin(path, Unlock::Asking(&*self.interact)).await?),
+        }
+    }
+
+    /// `above`: the vaults that wait for this one to be opened.
+    fn open_below<'a>(&'a self, name: &'a Name, above: &'a [Name]) -> Opening<'a> {
+        Box::pin(async move {
+            if let Some(vault) = self.cached(name) {
+                return Ok(vault);
+            }
+            if above.contains(name) {
+                return Err(Error::new(Kind::Corrupt, format!("the vault `{name}` locks itself"))
+                    .with_hint("somebody edited its `vault.json`: restore it from a backup"));
+            }
+            let mut chain = above.to_vec();
+            chain.push(name.clone());
+            let uri = self.home.vault(name)?.uri()?;
+            let vault = self.open_at(&uri, name.as_str(), &chain).await?;
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(Arc::clone(open.entry(name.clone()).or_insert(vault)))
+        })
+    }
+
+    async fn open_at(&self, uri: &KeyUri, shown: &str, chain: &[Name]) -> Result<Arc<dyn Vault>> {
+        let Some((_, LockedBy::Vault(by))) = locked(uri)? else {
+            return Ok(self.registry.open(uri, Arc::clone(&self.interact)).await?);
+        };
+        let sealer = self.sealer(shown, &by, chain).await?;
+        let opened = SoftVault::unlock(Path::new(uri.require("path")?), Unlock::Sealer(&sealer)).await;
+        Ok(Arc::new(opened.map_err(|e| behind(shown, &by, e.into()))?))
+    }
+
+    /// The key that locks a vault.
+    async fn sealer(&self, shown: &str, by: &SealedBy, chain: &[Name]) -> Result<Sealer> {
+        if let Err(error) = self.home.vault(&by.vault) {
+            return Err(behind(shown, by, error)
+                .with_hint(format!("register it again as `{}`: nothing is lost", by.vault)));
+        }
+        let vault = match self.open_below(&by.vault, chain).await {
+            Ok(vault) => vault,
+            // Not this vault is missing, but the device of the other one.
+            Err(e) if e.kind() == Kind::NotFound => {
+                let hint = format!("connect the device `{}` again: nothing is lost", by.vault_id);
+                return Err(behind(shown, by, e).of_kind(Kind::Unavailable).with_hint(hint));
+            }
+            Err(e) => return Err(behind(shown, by, e)),
+        };
+        let key = sealing(&by.vault, &*vault)?.open(&by.key).await.map_err(|e| {
+            let error = behind(shown, by, e.into());
+            if *vault.id() == by.vault_id {
+                return error;
+            }
+            // Whether another device has the same key is seen by trying; this one has none.
+            let hint = format!("connect the device `{}` instead: nothing is lost", by.vault_id);
+            error.of_kind(Kind::Denied).with_hint(hint)
+        })?;
+        Ok(Sealer::bind(vault, key)?)
     }
 
     fn cached(&self, name: &Name) -> Option<Arc<dyn Vault>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
+    }
+}
+
+/// Why a vault cannot be opened by the vault that locks it. Its own files are as they were.
+fn behind(shown: &str, by: &SealedBy, error: Error) -> Error {
+    let text = format!(
+        "the vault `{shown}` is locked by the key `{}` of the vault `{}`, which cannot be used: {error}",
+        by.key, by.vault
+    );
+    let hint = error.hint().map(ToOwned::to_owned);
+    let told = Error::new(error.kind(), text).with_source(error);
+    match hint {
+        Some(hint) => told.with_hint(hint),
+        None => told.with_hint("nothing is lost: it opens again when that key can be used"),
     }
 }
 

@@ -4,6 +4,7 @@ pub mod cli;
 pub mod judge;
 pub mod p11kit;
 pub mod rotation;
+pub mod secrets;
 pub mod softhsm;
 
 use std::path::PathBuf;

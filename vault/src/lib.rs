@@ -31,6 +31,7 @@ mod error;
 mod facet;
 mod handle;
 mod interact;
+pub mod memory;
 mod public;
 mod purpose;
 mod registry;

@@ -166,6 +166,19 @@ impl KeyUri {
         })
     }
 
+    /// Whether both mean the same key of one vault: every attribute that both name is the same, and one of those that
+    /// find a key is among them.
+    #[must_use]
+    pub fn same_key(&self, other: &Self) -> bool {
+        let finds = ["name", "object", "id"];
+        let agrees = |attribute: &str| match (self.bytes(attribute), other.bytes(attribute)) {
+            (Some(one), Some(other)) => Some(one == other),
+            _ => None,
+        };
+        let all = finds.iter().chain(&["token", "serial"]).all(|attribute| agrees(attribute).unwrap_or(true));
+        self.scheme == other.scheme && all && finds.iter().any(|attribute| agrees(attribute) == Some(true))
+    }
+
     fn set(&mut self, attribute: &str, value: Vec<u8>, replace: bool) -> Result<()> {
         let grammar = self.scheme.grammar();
         let known = |names: &'static [&'static str]| names.iter().position(|name| *name == attribute);
@@ -348,6 +361,24 @@ mod tests {
     fn a_secret_attribute_does_not_echo_its_value() {
         let error = "pkcs11:token=t?pin-value=hunter2".parse::<KeyUri>().unwrap_err();
         assert!(!format!("{error} {error:?} {:?}", error.hint()).contains("hunter2"));
+    }
+
+    #[test]
+    fn two_uris_mean_the_same_key_when_nothing_contradicts() {
+        let uri = |text: &str| text.parse::<KeyUri>().unwrap();
+        let known = uri("pkcs11:token=ca;object=k;id=%01");
+        for (text, same) in [
+            ("pkcs11:object=k", true),
+            ("pkcs11:id=%01", true),
+            ("pkcs11:token=ca;object=k", true),
+            ("pkcs11:token=other;object=k", false),
+            ("pkcs11:object=l;id=%01", false),
+            ("pkcs11:token=ca", false),
+            ("soft:name=k", false),
+        ] {
+            assert_eq!(uri(text).same_key(&known), same, "{text}");
+            assert_eq!(known.same_key(&uri(text)), same, "{text}");
+        }
     }
 
     proptest! {

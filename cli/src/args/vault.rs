@@ -10,6 +10,7 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:
   ockam-kms vault create
   ockam-kms vault create locked --passphrase-file /run/secrets/passphrase
+  ockam-kms vault create sealed --kek vault=hsm
   ockam-kms vault create hsm --token ca \\
     --module-path /usr/lib/softhsm/libsofthsm2.so --pin-file /etc/ca.pin
   ockam-kms vault create hsm \\
@@ -27,6 +28,13 @@ pub(crate) enum Verb {
     /// Try out what a vault can do, with throw-away keys
     #[command(after_help = "Example:\n  ockam-kms vault check hsm")]
     Check(Named),
+    /// Change what locks a software vault; its keys stay as they are
+    #[command(after_help = "Examples:
+  ockam-kms vault rekey default --kek vault=hsm
+  ockam-kms vault rekey default --kek vault=hsm,key=storage --dry-run
+  ockam-kms vault rekey default --key-file /media/key/default.kek
+  ockam-kms vault rekey locked --passphrase-file /run/old --new-passphrase-file /run/new")]
+    Rekey(Rekey),
     /// Move a software vault to another directory
     #[command(after_help = "Example:\n  ockam-kms vault move default --path /srv/vaults/default")]
     Move(Move),
@@ -57,6 +65,9 @@ pub(crate) struct Create {
     /// Lock a software vault with a passphrase that is asked for
     #[arg(long, conflicts_with_all = ["key_file", "uri", "token"])]
     pub(crate) ask_passphrase: bool,
+    /// Lock a software vault with a sealing key of another vault: a new one, or one that exists
+    #[arg(long, value_name = "vault=NAME[,key=KEY]", conflicts_with_all = ["key_file", "uri", "token", "ask_passphrase"])]
+    pub(crate) kek: Option<String>,
     /// Register AWS KMS: not part of this build
     #[arg(long, hide = true)]
     pub(crate) aws_kms: bool,
@@ -66,6 +77,34 @@ pub(crate) struct Create {
 pub(crate) struct Named {
     /// The name of the vault
     pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("lock"))]
+pub(crate) struct Rekey {
+    /// The name of the vault
+    pub(crate) name: String,
+    /// Lock it with a sealing key of another vault: a new one, or one that exists
+    #[arg(long, group = "lock", value_name = "vault=NAME[,key=KEY]")]
+    pub(crate) kek: Option<String>,
+    /// Lock it with the key in this file, made when it does not exist
+    #[arg(long, group = "lock", value_name = "PATH")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Lock it with a key file beside its keys, as a vault without options is
+    #[arg(long, group = "lock")]
+    pub(crate) own_key_file: bool,
+    /// Lock it with a passphrase that is asked for
+    #[arg(long, group = "lock")]
+    pub(crate) ask_passphrase: bool,
+    /// Lock it with a passphrase from standard input, after the present one: `--new-passphrase -`
+    #[arg(long, group = "lock", value_name = "-", allow_hyphen_values = true)]
+    pub(crate) new_passphrase: Option<String>,
+    /// Lock it with a passphrase from the first line of a file
+    #[arg(long, group = "lock", value_name = "PATH|-", allow_hyphen_values = true)]
+    pub(crate) new_passphrase_file: Option<PathBuf>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

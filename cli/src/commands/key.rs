@@ -69,7 +69,7 @@ impl Open {
             return Err(Error::invalid(format!("`{uri}` is not a key of the vault `{}`", self.name))
                 .with_hint("name the vault of the key with --vault"));
         }
-        let wanted = |info: &KeyInfo| uri.as_ref().map_or(info.name == key, |uri| same_key(uri, &info.uri));
+        let wanted = |info: &KeyInfo| uri.as_ref().map_or(info.name == key, |uri| uri.same_key(&info.uri));
         let mut found = self.list()?.into_iter().filter(wanted);
         match (found.next(), found.next()) {
             (Some(only), None) => Ok(only),
@@ -125,18 +125,6 @@ impl Open {
         };
         Value::Object(self.rows(key).into_iter().map(value).collect())
     }
-}
-
-/// Whether a URI that was typed means the key of this URI: every attribute that both name is the same, and one of those
-/// that find a key is among them.
-fn same_key(typed: &KeyUri, known: &KeyUri) -> bool {
-    let finds = ["name", "object", "id"];
-    let agrees = |attribute: &str| match (typed.bytes(attribute), known.bytes(attribute)) {
-        (Some(typed), Some(known)) => Some(typed == known),
-        _ => None,
-    };
-    let all = finds.iter().chain(&["token", "serial"]).all(|attribute| agrees(attribute).unwrap_or(true));
-    all && finds.iter().any(|attribute| agrees(attribute) == Some(true))
 }
 
 fn generate(context: &Context, generate: &Generate) -> Result<Report> {
@@ -292,8 +280,19 @@ async fn end<P: vault::Purpose>(facet: &(impl Custody<P> + ?Sized), uri: &KeyUri
 
 /// An identity may know the vault of a key under another name, when one token is registered twice.
 fn refuse_while_needed(context: &Context, open: &Open, key: &KeyInfo) -> Result<()> {
-    let Some(public) = &key.public else { return Ok(()) };
     let home = context.home()?;
+    let locked = home.locked_with_key(&open.name, &*open.vault, &key.uri)?;
+    if !locked.is_empty() {
+        let names = locked.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        return Err(Error::new(
+            Kind::Denied,
+            format!("the key `{}` in the vault `{}` locks the vault {names}", key.name, open.name),
+        )
+        .with_hint(
+            "without it nothing opens that vault: change its lock first with `ockam-kms vault rekey`",
+        ));
+    }
+    let Some(public) = &key.public else { return Ok(()) };
     let mut users = Vec::new();
     for (vault, _) in home.vaults()? {
         users.extend(home.dependants(&vault, public)?.into_iter().map(|name| name.to_string()));
@@ -308,25 +307,4 @@ fn refuse_while_needed(context: &Context, open: &Open, key: &KeyInfo) -> Result<
         format!("the key `{}` in the vault `{}` is needed by {}", key.name, open.name, users.join(", ")),
     )
     .with_hint("rotate these identities to other keys, or delete them, first"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_uri_means_a_key_when_nothing_contradicts() {
-        let uri = |text: &str| text.parse::<KeyUri>().unwrap();
-        let known = uri("pkcs11:token=ca;object=k;id=%01");
-        for (typed, same) in [
-            ("pkcs11:object=k", true),
-            ("pkcs11:id=%01", true),
-            ("pkcs11:token=ca;object=k", true),
-            ("pkcs11:token=other;object=k", false),
-            ("pkcs11:object=l;id=%01", false),
-            ("pkcs11:token=ca", false),
-        ] {
-            assert_eq!(same_key(&uri(typed), &known), same, "{typed}");
-        }
-    }
 }

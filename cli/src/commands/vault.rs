@@ -1,8 +1,10 @@
 //! `vault …`
 
 mod check;
+mod lock;
+mod rekey;
 
-use home::{Home, Name};
+use home::{Home, Kek, Name};
 use serde_json::{Value, json};
 use vault::soft::Lock;
 use vault::{Interact as _, KeyUri, Scheme};
@@ -27,6 +29,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
         }
         Verb::Default(default) => self::default(context, default.name.as_deref()),
         Verb::Check(named) => check::run(context, named.name.as_deref()),
+        Verb::Rekey(rekey) => rekey::run(context, &rekey),
         Verb::Move(moved) => self::move_vault(context, &moved),
         Verb::Delete(delete) => self::delete(context, &delete),
     }
@@ -48,12 +51,20 @@ fn create(context: &Context, create: &Create) -> Result<Report> {
         return Err(Error::usage("both a key file and a passphrase are given")
             .with_hint("a vault has one lock: choose one"));
     }
+    if create.kek.is_some() && context.passphrase.is_some() {
+        return Err(Error::usage("both a key of another vault and a passphrase are given")
+            .with_hint("a vault has one lock: choose one"));
+    }
     // Outside the lock for writers: a person, or a device, may take their time.
     let opened = match &uri {
-        Some(uri) => Some(vault::block_on(context.vaults()?.registry().open(uri, context.interact()))?),
+        Some(uri) => Some(vault::block_on(context.vaults()?.open_uri(uri))?),
         None => None,
     };
-    let lock = if uri.is_none() { Some(lock(context, create)?) } else { None };
+    let new = match (&uri, &create.kek) {
+        (Some(uri), _) => New::Registered(uri.clone()),
+        (None, Some(text)) => New::Sealed(lock::opened_kek(context, text)?),
+        (None, None) => New::Locked(lock(context, create)?),
+    };
     let writer = context.writer()?;
     let home = context.home()?;
     let name = match given {
@@ -61,16 +72,26 @@ fn create(context: &Context, create: &Create) -> Result<Report> {
         None if home.vaults()?.is_empty() => Name::new("default")?,
         None => random_name("vault")?,
     };
-    match (&uri, &lock) {
-        (Some(uri), _) => home.register_vault(&writer, &name, uri)?,
-        (None, Some(lock)) => home.create_soft_vault(&writer, &name, create.path.as_deref(), lock)?,
-        (None, None) => return Err(Error::new(Kind::Internal, "a vault without a URI and a lock")),
+    let path = create.path.as_deref();
+    match &new {
+        New::Registered(uri) => home.register_vault(&writer, &name, uri)?,
+        New::Locked(lock) => home.create_soft_vault(&writer, &name, path, lock)?,
+        New::Sealed(kek) => {
+            vault::block_on(home.create_sealed_vault(&writer, context.vaults()?, &name, path, kek))?;
+        }
     }
     drop(opened);
     let described = Described::of(home, &name)?;
     let plain = format!("vault `{name}` created\n{}", described.plain());
     Ok(Report::new(plain, json!({ "name": name.as_str(), "backend": described.uri.scheme().name() }))
         .machine(name.as_str()))
+}
+
+/// What a vault is made of.
+enum New {
+    Registered(KeyUri),
+    Locked(Lock),
+    Sealed(Kek),
 }
 
 /// The URI to register, unless a software vault is to be made.
@@ -161,7 +182,8 @@ fn move_vault(context: &Context, moved: &Move) -> Result<Report> {
 
 fn delete(context: &Context, delete: &Delete) -> Result<Report> {
     let home = context.home()?;
-    let names = match optional_name("a vault", delete.name.as_deref())? {
+    // Those that a key of another vault locks come before the vault of that key.
+    let mut names = match optional_name("a vault", delete.name.as_deref())? {
         Some(name) => {
             home.vault(&name)?;
             vec![name]
@@ -175,6 +197,7 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
     )?;
     let writer = context.writer()?;
     context.refuse_while_rotating(None)?;
+    names.sort_by_key(|name| std::cmp::Reverse(lock::depth(home, name)));
     for name in &names {
         home.delete_vault(&writer, name)?;
     }
@@ -191,6 +214,7 @@ struct Described {
     uri: KeyUri,
     is_default: bool,
     identities: Vec<String>,
+    lock: lock::Shown,
 }
 
 impl Described {
@@ -206,6 +230,7 @@ impl Described {
             uri: home.vault(name)?.uri()?,
             is_default: home.default_vault()?.as_ref() == Some(name),
             identities,
+            lock: lock::Shown::of(home, name),
         })
     }
 
@@ -215,6 +240,7 @@ impl Described {
             ("name", format!("{}{default}", self.name)),
             ("backend", self.uri.scheme().to_string()),
             ("uri", self.uri.to_string()),
+            ("lock", self.lock.plain()),
             (
                 "identities",
                 if self.identities.is_empty() { "none".to_owned() } else { self.identities.join(", ") },
@@ -225,6 +251,7 @@ impl Described {
     fn json(&self) -> Value {
         json!({
             "vault": { "name": self.name.as_str(), "backend": self.uri.scheme().name(), "uri": self.uri.to_string() },
+            "lock": self.lock.json(),
             "is_default": self.is_default,
             "identities": self.identities,
         })

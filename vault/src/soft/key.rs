@@ -11,12 +11,13 @@ use crate::purpose::{Agreement, Purpose, Sealing, Signing};
 use crate::secret::SecretBytes;
 use crate::spec::Algorithm;
 
-/// A key in memory. Every variant wipes itself when dropped.
+/// A key in memory, kept in locked pages. Every variant wipes itself when dropped.
+#[expect(clippy::large_enum_variant, reason = "what is boxed would not lie in the pages that are locked")]
 pub(super) enum Material {
-    Ed25519(Box<ed25519_dalek::SigningKey>),
-    EcdsaP256(Box<p256::ecdsa::SigningKey>),
-    X25519(Box<x25519_dalek::StaticSecret>),
-    Aes256Gcm(Box<Aes256Gcm>, SecretBytes),
+    Ed25519(ed25519_dalek::SigningKey),
+    EcdsaP256(p256::ecdsa::SigningKey),
+    X25519(x25519_dalek::StaticSecret),
+    Aes256Gcm(Aes256Gcm, Zeroizing<[u8; 32]>),
 }
 
 impl Material {
@@ -38,13 +39,13 @@ impl Material {
             || Error::new(Kind::Corrupt, format!("the stored bytes are no key of type {algorithm}"));
         let bytes: &[u8; 32] = secret.expose_array().ok_or_else(corrupt)?;
         Ok(match algorithm {
-            Algorithm::Ed25519 => Self::Ed25519(Box::new(ed25519_dalek::SigningKey::from_bytes(bytes))),
+            Algorithm::Ed25519 => Self::Ed25519(ed25519_dalek::SigningKey::from_bytes(bytes)),
             Algorithm::EcdsaP256 => {
                 let key = p256::ecdsa::SigningKey::from_slice(bytes).map_err(|_| corrupt())?;
-                Self::EcdsaP256(Box::new(key))
+                Self::EcdsaP256(key)
             }
-            Algorithm::X25519 => Self::X25519(Box::new(x25519_dalek::StaticSecret::from(*bytes))),
-            Algorithm::Aes256Gcm => Self::Aes256Gcm(Box::new(aead::cipher(&secret)?), secret),
+            Algorithm::X25519 => Self::X25519(x25519_dalek::StaticSecret::from(*bytes)),
+            Algorithm::Aes256Gcm => Self::Aes256Gcm(aead::cipher(&secret)?, Zeroizing::new(*bytes)),
         })
     }
 
@@ -54,9 +55,7 @@ impl Material {
             Self::Ed25519(key) => key.to_bytes(),
             Self::EcdsaP256(key) => key.to_bytes().into(),
             Self::X25519(key) => key.to_bytes(),
-            Self::Aes256Gcm(_, key) => {
-                return SecretBytes::new(key.expose().to_vec());
-            }
+            Self::Aes256Gcm(_, key) => **key,
         });
         SecretBytes::new(bytes.to_vec())
     }
@@ -133,7 +132,7 @@ impl PublicOf for Agreement {
     fn public_of(material: &Material) -> Option<AgreementKey> {
         match material {
             Material::X25519(key) => {
-                Some(AgreementKey::X25519(x25519_dalek::PublicKey::from(&**key).to_bytes()))
+                Some(AgreementKey::X25519(x25519_dalek::PublicKey::from(key).to_bytes()))
             }
             _ => None,
         }

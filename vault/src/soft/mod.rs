@@ -8,6 +8,7 @@
 mod aead;
 #[cfg(feature = "danger")]
 pub mod danger;
+mod header;
 mod key;
 mod lock;
 mod store;
@@ -21,7 +22,8 @@ use crate::capability::{Capabilities, Capability, Presence, Protection};
 use crate::error::{Error, Kind, Result};
 use crate::facet::{AgreementFacet, Custody, KeyInfo, ListingFacet, Pending, SealingFacet, SigningFacet};
 use crate::handle::{KeyHandle, VaultId};
-use crate::interact::{Ask, Interact};
+use crate::interact::Interact;
+use crate::memory::Locked;
 use crate::public::{AgreementKey, Signature};
 use crate::purpose::{Agreement, Purpose, PurposeKind, Sealing, Signing};
 use crate::registry::Backend;
@@ -30,8 +32,10 @@ use crate::spec::{Algorithm, KeyName, KeySpec};
 use crate::uri::{KeyUri, Scheme};
 use crate::{Vault, facet};
 
+use header::Header;
+pub use header::Relock;
 use key::{Material, PublicOf};
-pub use lock::Lock;
+pub use lock::{Lock, LockedBy, SealedBy, Unlock};
 use store::{Directory, KeyRecord};
 
 /// A software vault.
@@ -40,7 +44,7 @@ pub struct SoftVault {
     capabilities: Capabilities,
     directory: Option<Directory>,
     // What this process has opened, by key id: opening costs a file and an unsealing, using costs a look-up.
-    opened: RwLock<HashMap<String, Arc<Material>>>,
+    opened: RwLock<HashMap<String, Arc<Locked<Material>>>>,
     // Only the in-memory vault finds keys by name here; on disk the name is the file's.
     names: Mutex<HashMap<String, String>>,
 }
@@ -54,24 +58,43 @@ impl SoftVault {
         Ok(Self::new(store::random_id()?, None))
     }
 
-    /// Makes a vault in a directory that must not hold one yet, behind the given lock.
+    /// Makes a vault in a directory that must not hold one yet, behind the given lock. Blocks while another vault seals.
     ///
     /// # Errors
-    /// [`Kind::AlreadyExists`] when there is one; [`Kind::Denied`] when the directory cannot be written.
+    /// [`Kind::AlreadyExists`] when there is one; [`Kind::Denied`] when the directory cannot be written; what the vault
+    /// meets that is to seal the data key.
     pub fn create(path: &Path, lock: &Lock) -> Result<Self> {
-        let directory = Directory::create(path, lock)?;
+        let directory = crate::block_on(Directory::create(path, lock))?;
         Ok(Self::new(directory.vault_id().to_owned(), Some(directory)))
     }
 
-    /// Opens the vault in a directory. The passphrase of a vault that has one is asked for, once.
+    /// Opens the vault in a directory that is locked by a passphrase or a key file. The passphrase is asked for, once.
     ///
     /// # Errors
     /// [`Kind::NotFound`] without a vault there, [`Kind::Denied`] for a wrong lock, [`Kind::Presence`] when the passphrase
-    /// is needed and nobody can be asked, [`Kind::Corrupt`] when the files break their own rules.
+    /// is needed and nobody can be asked, [`Kind::Invalid`] when a key of another vault locks it, [`Kind::Corrupt`] when
+    /// the files break their own rules.
     pub fn open(path: &Path, interact: &dyn Interact) -> Result<Self> {
-        let ask = Ask::Passphrase { of: format!("the software vault `{}`", path.display()) };
-        let directory = Directory::open(path, || interact.secret(&ask))?;
+        crate::block_on(Self::unlock(path, Unlock::Asking(interact)))
+    }
+
+    /// Opens the vault in a directory, whatever locks it. A vault that locks it is called once.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and whatever the vault meets that locks it.
+    pub async fn unlock(path: &Path, unlock: Unlock<'_>) -> Result<Self> {
+        let directory = Directory::open(path, unlock).await?;
         Ok(Self::new(directory.vault_id().to_owned(), Some(directory)))
+    }
+
+    /// Which vault is in a directory, and what locks it: tells it without opening anything.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] without a vault there, [`Kind::Corrupt`] when the file breaks its own rules.
+    pub fn locked_by(path: &Path) -> Result<(VaultId, LockedBy)> {
+        let header = Header::read(path)?;
+        let by = header.lock().described(path)?;
+        Ok((VaultId::new(header.vault_id()), by))
     }
 
     fn new(id: String, directory: Option<Directory>) -> Self {
@@ -96,18 +119,18 @@ impl SoftVault {
         }
     }
 
-    fn keep(&self, id: &str, material: Material) -> Arc<Material> {
-        let material = Arc::new(material);
+    fn keep(&self, id: &str, material: Material) -> Arc<Locked<Material>> {
+        let material = Arc::new(Locked::new(material));
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(opened.entry(id.to_owned()).or_insert(material))
     }
 
-    fn opened(&self, id: &str) -> Option<Arc<Material>> {
+    fn opened(&self, id: &str) -> Option<Arc<Locked<Material>>> {
         self.opened.read().unwrap_or_else(PoisonError::into_inner).get(id).map(Arc::clone)
     }
 
     /// The material behind a handle: from memory, or opened again.
-    fn material<P: Purpose>(&self, handle: &KeyHandle<P>) -> Result<Arc<Material>> {
+    fn material<P: Purpose>(&self, handle: &KeyHandle<P>) -> Result<Arc<Locked<Material>>> {
         if handle.vault() != &self.id {
             return Err(Error::new(Kind::Invalid, "the key handle belongs to another vault"));
         }
@@ -142,7 +165,7 @@ impl SoftVault {
     }
 
     /// Stores a key under a name that is free.
-    fn store(&self, name: &KeyName, material: Material) -> Result<(String, Arc<Material>)> {
+    fn store(&self, name: &KeyName, material: Material) -> Result<(String, Arc<Locked<Material>>)> {
         let id = match &self.directory {
             Some(directory) => directory.write_new(name, &material)?,
             None => {

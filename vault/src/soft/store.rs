@@ -11,45 +11,33 @@ use std::path::{Path, PathBuf};
 use aes_gcm::Aes256Gcm;
 use serde::{Deserialize, Serialize};
 
+use super::header::Header;
 use super::key::Material;
-use super::lock::{Lock, StoredLock};
+use super::lock::{Lock, Unlock};
 use super::{aead, not_found};
 use crate::durable;
 use crate::error::{Error, Kind, Result};
+use crate::memory::Locked;
 use crate::secret::SecretBytes;
 use crate::spec::{Algorithm, KeyName};
 
-const FORMAT: u32 = 1;
-const MAX_FILE: u64 = 16 * 1024;
+pub(super) const FORMAT: u32 = 1;
+pub(super) const MAX_FILE: u64 = 16 * 1024;
 
 /// 16 random bytes as hex.
 pub(super) fn random_id() -> Result<String> {
     Ok(hex::encode(SecretBytes::random(16)?.expose()))
 }
 
+/// Bytes from lower-case hex. One spelling only: a file in which anything was altered is one that is refused.
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let lower = text.bytes().all(|c| !c.is_ascii_uppercase());
+    hex::decode(text).ok().filter(|_| lower)
+}
+
 pub(super) fn already_exists(name: &KeyName) -> Error {
     Error::new(Kind::AlreadyExists, format!("the software vault already has a key `{name}`"))
         .with_hint("choose another name, or destroy that key first")
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Header {
-    format: u32,
-    vault_id: String,
-    lock: StoredLock,
-    data_key: String,
-}
-
-impl Header {
-    fn associated(vault_id: &str, lock: &StoredLock) -> Vec<u8> {
-        aead::associated(&[
-            b"ockam-kms software vault data key",
-            &FORMAT.to_be_bytes(),
-            vault_id.as_bytes(),
-            lock.name().as_bytes(),
-        ])
-    }
 }
 
 /// One key as it is stored.
@@ -78,7 +66,7 @@ impl KeyRecord {
     }
 
     pub(super) fn public(&self) -> Result<Option<Vec<u8>>> {
-        self.public.as_ref().map(|text| hex::decode(text).map_err(|_| corrupt(&self.name))).transpose()
+        self.public.as_ref().map(|text| unhex(text).ok_or_else(|| corrupt(&self.name))).transpose()
     }
 
     fn associated(&self, vault_id: &str) -> Result<Vec<u8>> {
@@ -105,81 +93,30 @@ fn corrupt(name: &str) -> Error {
 pub(super) struct Directory {
     keys: PathBuf,
     vault_id: String,
-    data_key: Aes256Gcm,
+    data_key: Locked<Aes256Gcm>,
 }
 
 impl Directory {
-    pub(super) fn create(path: &Path, lock: &Lock) -> Result<Self> {
-        let header_path = path.join("vault.json");
-        let taken = || {
-            Error::new(
-                Kind::AlreadyExists,
-                format!("there already is a software vault in `{}`", path.display()),
-            )
-            .with_hint("open it, or choose another directory")
-        };
-        if header_path.exists() {
-            return Err(taken());
-        }
+    pub(super) async fn create(path: &Path, lock: &Lock) -> Result<Self> {
+        Header::refuse_second(path)?;
         let keys = path.join("keys");
         durable::create_dir(&keys).map_err(|e| unwritable(&keys, e))?;
-        let vault_id = random_id()?;
-        let (lock, kek) = StoredLock::create(lock, path)?;
         let secret = SecretBytes::random(32)?;
-        let sealed =
-            aead::seal(&aead::cipher(&kek)?, secret.expose(), &Header::associated(&vault_id, &lock))?;
-        let header =
-            Header { format: FORMAT, vault_id: vault_id.clone(), lock, data_key: hex::encode(sealed) };
-        durable::write_new(&header_path, &json(&header)?).map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => taken(),
-            _ => unwritable(&header_path, e),
-        })?;
-        Ok(Self { keys, vault_id, data_key: aead::cipher(&secret)? })
+        let header = Header::create(path, random_id()?, lock, &secret).await?;
+        Self::unlocked(path, &header, &secret)
     }
 
-    pub(super) fn open(path: &Path, passphrase: impl FnOnce() -> Result<SecretBytes>) -> Result<Self> {
-        let header_path = path.join("vault.json");
-        let bytes = durable::read(&header_path, MAX_FILE).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => {
-                Error::new(Kind::NotFound, format!("there is no software vault in `{}`", path.display()))
-                    .with_hint("`ockam-kms vault create` makes one")
-            }
-            _ => unreadable(&header_path, e),
-        })?;
-        let broken = |e: serde_json::Error| {
-            Error::new(Kind::Corrupt, format!("`{}` breaks its own rules", header_path.display()))
-                .with_source(e)
-        };
-        #[derive(Deserialize)]
-        struct Version {
-            format: u32,
-        }
-        let version: Version = serde_json::from_slice(&bytes).map_err(broken)?;
-        if version.format > FORMAT {
-            return Err(Error::new(
-                Kind::Unsupported,
-                format!(
-                    "`{}` is of format {}, newer than this program's {FORMAT}",
-                    path.display(),
-                    version.format
-                ),
-            )
-            .with_hint("use the program that wrote it, or a later one"));
-        }
-        let header: Header = serde_json::from_slice(&bytes).map_err(broken)?;
-        let kek = header.lock.key(path, passphrase)?;
-        let sealed = hex::decode(&header.data_key).map_err(|_| {
-            Error::new(Kind::Corrupt, format!("`{}` breaks its own rules", header_path.display()))
-        })?;
-        let associated = Header::associated(&header.vault_id, &header.lock);
-        let secret = aead::unseal(&aead::cipher(&kek)?, &sealed, &associated).map_err(|_| {
-            Error::new(
-                Kind::Denied,
-                format!("the {} does not open the vault in `{}`", header.lock.name(), path.display()),
-            )
-            .with_hint("give the one it was locked with; nothing was changed")
-        })?;
-        Ok(Self { keys: path.join("keys"), vault_id: header.vault_id, data_key: aead::cipher(&secret)? })
+    pub(super) async fn open(path: &Path, unlock: Unlock<'_>) -> Result<Self> {
+        let (header, secret) = Header::open(path, unlock).await?;
+        Self::unlocked(path, &header, &secret)
+    }
+
+    fn unlocked(path: &Path, header: &Header, data_key: &SecretBytes) -> Result<Self> {
+        Ok(Self {
+            keys: path.join("keys"),
+            vault_id: header.vault_id().to_owned(),
+            data_key: Locked::new(aead::cipher(data_key)?),
+        })
     }
 
     pub(super) fn vault_id(&self) -> &str {
@@ -223,7 +160,7 @@ impl Directory {
     }
 
     pub(super) fn unseal(&self, record: &KeyRecord) -> Result<Material> {
-        let sealed = hex::decode(&record.sealed).map_err(|_| corrupt(&record.name))?;
+        let sealed = unhex(&record.sealed).ok_or_else(|| corrupt(&record.name))?;
         // A record that does not unseal was altered, or swapped with another: that is corruption of what is stored,
         // not a check of what somebody sent.
         let secret = aead::unseal(&self.data_key, &sealed, &record.associated(&self.vault_id)?)
@@ -273,18 +210,18 @@ impl Directory {
     }
 }
 
-fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(value)
         .map_err(|e| Error::new(Kind::Backend, "writing JSON failed").with_source(e))
 }
 
-fn unwritable(path: &Path, e: io::Error) -> Error {
+pub(super) fn unwritable(path: &Path, e: io::Error) -> Error {
     let kind = if e.kind() == io::ErrorKind::StorageFull { Kind::Exhausted } else { Kind::Denied };
     Error::new(kind, format!("cannot write `{}`: {e}", path.display()))
         .with_hint("check that the directory is yours and that the disk has room")
         .with_source(e)
 }
 
-fn unreadable(path: &Path, e: io::Error) -> Error {
+pub(super) fn unreadable(path: &Path, e: io::Error) -> Error {
     Error::new(Kind::Denied, format!("cannot read `{}`: {e}", path.display())).with_source(e)
 }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::interact::Nobody;
-use crate::{Signer, block_on};
+use crate::interact::{Ask, Nobody};
+use crate::{Sealer, Signer, block_on};
 
 fn name(text: &str) -> KeyName {
     KeyName::new(text).unwrap()
@@ -154,4 +154,248 @@ fn a_newer_format_is_refused_in_words() {
     let error = SoftVault::open(dir.path(), &Nobody).unwrap_err();
     assert_eq!(error.kind(), Kind::Unsupported);
     assert!(error.to_string().contains("newer"), "{error}");
+}
+
+/// A sealing key in another vault that counts how often it is called.
+#[derive(Debug)]
+struct Counted {
+    vault: SoftVault,
+    unseals: std::sync::atomic::AtomicUsize,
+}
+
+impl Vault for Counted {
+    fn id(&self) -> &VaultId {
+        self.vault.id()
+    }
+
+    fn scheme(&self) -> Scheme {
+        Scheme::Soft
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        self.vault.capabilities()
+    }
+
+    fn sealing(&self) -> Option<&dyn SealingFacet> {
+        Some(self)
+    }
+}
+
+impl Custody<Sealing> for Counted {
+    fn generate<'a>(&'a self, spec: &'a KeySpec<Sealing>) -> Pending<'a, KeyHandle<Sealing>> {
+        self.vault.generate(spec)
+    }
+
+    fn open<'a>(&'a self, uri: &'a KeyUri) -> Pending<'a, KeyHandle<Sealing>> {
+        Custody::open(&self.vault, uri)
+    }
+
+    fn destroy(&self, key: KeyHandle<Sealing>) -> Pending<'_, ()> {
+        self.vault.destroy(key)
+    }
+
+    fn discard<'a>(&'a self, name: &'a KeyName) -> Pending<'a, ()> {
+        Custody::<Sealing>::discard(&self.vault, name)
+    }
+}
+
+impl SealingFacet for Counted {
+    fn seal<'a>(
+        &'a self,
+        key: &'a KeyHandle<Sealing>,
+        plain: &'a [u8],
+        associated: &'a [u8],
+    ) -> Pending<'a, Vec<u8>> {
+        self.vault.seal(key, plain, associated)
+    }
+
+    fn unseal<'a>(
+        &'a self,
+        key: &'a KeyHandle<Sealing>,
+        sealed: &'a [u8],
+        associated: &'a [u8],
+    ) -> Pending<'a, SecretBytes> {
+        self.unseals.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.vault.unseal(key, sealed, associated)
+    }
+}
+
+fn sealing_vault() -> Arc<Counted> {
+    Arc::new(Counted { vault: SoftVault::in_memory().unwrap(), unseals: Default::default() })
+}
+
+fn sealer(vault: &Arc<Counted>, key: &str) -> Sealer {
+    let made = block_on(vault.generate(&KeySpec::aes256_gcm(name(key)))).unwrap();
+    Sealer::bind(Arc::clone(vault) as Arc<dyn Vault>, made).unwrap()
+}
+
+#[test]
+fn another_vault_is_called_once_for_each_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let device = sealing_vault();
+    let (right, wrong) = (sealer(&device, "right"), sealer(&device, "wrong"));
+    let calls = || device.unseals.load(std::sync::atomic::Ordering::Relaxed);
+    let lock = Lock::Vault { name: name("hsm"), sealer: right.clone() };
+    let made = SoftVault::create(dir.path(), &lock).unwrap();
+    for key in ["a", "b"] {
+        block_on(signing(&made).generate(&KeySpec::ed25519(name(key)))).unwrap();
+    }
+    let before = calls();
+    let opened = block_on(SoftVault::unlock(dir.path(), Unlock::Sealer(&right))).unwrap();
+    for key in ["a", "b"] {
+        let key = block_on(signing(&opened).open(&format!("soft:name={key}").parse().unwrap())).unwrap();
+        block_on(signing(&opened).sign(&key, b"m")).unwrap();
+    }
+    assert_eq!(calls(), before + 1);
+    let (id, by) = SoftVault::locked_by(dir.path()).unwrap();
+    let sealed = SealedBy {
+        vault: name("hsm"),
+        vault_id: device.id().clone(),
+        key: "soft:name=right".parse().unwrap(),
+    };
+    assert_eq!((&id, &by), (made.id(), &LockedBy::Vault(sealed)));
+    // Another key, and nobody who has one.
+    let error = block_on(SoftVault::unlock(dir.path(), Unlock::Sealer(&wrong))).unwrap_err();
+    assert_eq!(error.kind(), Kind::Denied);
+    assert!(error.to_string().contains("`soft:name=right` of the vault `hsm`"), "{error}");
+    assert_eq!(SoftVault::open(dir.path(), &Nobody).unwrap_err().kind(), Kind::Invalid);
+}
+
+#[test]
+fn a_lock_of_another_vault_says_which_and_cannot_be_edited() {
+    let dir = tempfile::tempdir().unwrap();
+    let device = sealing_vault();
+    let key = sealer(&device, "k");
+    let (one, two) = (dir.path().join("1"), dir.path().join("2"));
+    for path in [&one, &two] {
+        SoftVault::create(path, &Lock::Vault { name: name("hsm"), sealer: key.clone() }).unwrap();
+    }
+    let open = |path: &Path| block_on(SoftVault::unlock(path, Unlock::Sealer(&key)));
+    let text = std::fs::read_to_string(one.join("vault.json")).unwrap();
+    // The sealed data key of another vault under the same key, and each field that is bound.
+    let field = |text: &str, name: &str| {
+        let (_, rest) = text.split_once(&format!("\"{name}\": \"")).unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let other = std::fs::read_to_string(two.join("vault.json")).unwrap();
+    let swaps = [
+        text.replace(&field(&text, "data_key"), &field(&other, "data_key")),
+        text.replace(device.id().as_str(), "0000"),
+        text.replace("soft:name=k", "soft:name=l"),
+        text.replacen(&field(&text, "vault_id"), &field(&other, "vault_id"), 1),
+    ];
+    for swapped in swaps {
+        assert_ne!(swapped, text);
+        std::fs::write(one.join("vault.json"), swapped).unwrap();
+        assert_eq!(open(&one).unwrap_err().kind(), Kind::Denied);
+    }
+    std::fs::write(one.join("vault.json"), &text).unwrap();
+    open(&one).unwrap();
+}
+
+fn bytes_of(dir: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
+    let mut all: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| {
+            let changed = path.metadata().unwrap().modified().unwrap();
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap(), changed)
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_lock_is_changed_between_all_kinds_and_no_key_is_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, outside) = (dir.path().join("v"), dir.path().join("outside"));
+    let device = sealing_vault();
+    let key = sealer(&device, "k");
+    let made = SoftVault::create(&path, &Lock::KeyFile(None)).unwrap();
+    let signer = block_on(signing(&made).generate(&KeySpec::ed25519(name("a")))).unwrap();
+    let keys = bytes_of(&path.join("keys"));
+    let locks = [
+        Lock::KeyFile(None),
+        Lock::KeyFile(Some(outside.clone())),
+        Lock::Passphrase(SecretBytes::new(b"right".to_vec())),
+        Lock::Vault { name: name("hsm"), sealer: key.clone() },
+    ];
+    let unlock = |by: &LockedBy| match by {
+        LockedBy::Vault(_) => Unlock::Sealer(&key),
+        _ => Unlock::Asking(&Says("right")),
+    };
+    // Each kind after each kind, itself included: a passphrase takes its time.
+    for next in [0, 1, 0, 2, 0, 3, 1, 1, 2, 1, 3, 2, 2, 3, 3, 0] {
+        let lock = &locks[next];
+        let by = SoftVault::locked_by(&path).unwrap().1;
+        block_on(block_on(Relock::begin(&path, unlock(&by))).unwrap().finish(lock)).unwrap();
+        let left: Vec<_> = bytes_of(&path).into_iter().map(|(name, ..)| name).collect();
+        assert_eq!(left.len(), if next == 0 { 2 } else { 1 }, "{lock:?}: {left:?}");
+    }
+    let opened = SoftVault::open(&path, &Nobody).unwrap();
+    assert_eq!(block_on(signing(&opened).open(signer.uri())).unwrap(), signer);
+    assert_eq!(bytes_of(&path.join("keys")), keys);
+    // What a process opened before goes on.
+    block_on(signing(&made).sign(&signer, b"m")).unwrap();
+}
+
+#[test]
+fn a_lock_that_somebody_else_changed_meanwhile_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    SoftVault::create(dir.path(), &Lock::KeyFile(None)).unwrap();
+    let slow = block_on(Relock::begin(dir.path(), Unlock::Asking(&Nobody))).unwrap();
+    let fast = block_on(Relock::begin(dir.path(), Unlock::Asking(&Nobody))).unwrap();
+    block_on(fast.finish(&Lock::Passphrase(SecretBytes::new(b"p".to_vec())))).unwrap();
+    assert_eq!(block_on(slow.finish(&Lock::KeyFile(None))).unwrap_err().kind(), Kind::Exhausted);
+    SoftVault::open(dir.path(), &Says("p")).unwrap();
+    assert!(!dir.path().join("kek").exists(), "the key file of the lock that was");
+}
+
+/// Every bit of what is sealed at rest matters: header and keys, over three kinds of key.
+#[test]
+fn no_bit_can_be_flipped_unnoticed() {
+    const FLIPS: usize = 10_000;
+    let dir = tempfile::tempdir().unwrap();
+    let device = sealing_vault();
+    let key = sealer(&device, "what-locks-it");
+    let lock = Lock::Vault { name: name("hsm"), sealer: key.clone() };
+    let made = SoftVault::create(dir.path(), &lock).unwrap();
+    block_on(signing(&made).generate(&KeySpec::ed25519(name("a")))).unwrap();
+    block_on(made.agreement().unwrap().generate(&KeySpec::x25519(name("b")))).unwrap();
+    block_on(made.sealing().unwrap().generate(&KeySpec::aes256_gcm(name("c")))).unwrap();
+    let open = |file: &str| -> Result<()> {
+        if file == "vault.json" {
+            // What the lock calls the other vault is for its home to resolve: by another name it finds none.
+            match SoftVault::locked_by(dir.path())?.1 {
+                LockedBy::Vault(by) if by.vault == name("hsm") => {}
+                _ => return Err(Error::rejected()),
+            }
+        }
+        let opened = block_on(SoftVault::unlock(dir.path(), Unlock::Sealer(&key)))?;
+        let uri = |key| KeyUri::of_key(Scheme::Soft, &name(key));
+        match file {
+            "keys/a.json" => block_on(Custody::<Signing>::open(&opened, &uri("a"))).map(drop),
+            "keys/b.json" => block_on(Custody::<Agreement>::open(&opened, &uri("b"))).map(drop),
+            "keys/c.json" => block_on(Custody::<Sealing>::open(&opened, &uri("c"))).map(drop),
+            _ => Ok(()),
+        }
+    };
+    let mut flips = 0;
+    for file in ["vault.json", "keys/a.json", "keys/b.json", "keys/c.json"] {
+        let path = dir.path().join(file);
+        let good = std::fs::read(&path).unwrap();
+        open(file).unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &bad).unwrap();
+            assert!(open(file).is_err(), "{file}: bit {bit}: {}", String::from_utf8_lossy(&bad));
+            flips += 1;
+        }
+        std::fs::write(&path, &good).unwrap();
+        open(file).unwrap();
+    }
+    assert!(flips >= FLIPS, "{flips}");
 }

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
+use vault::soft::LockedBy;
 use vault::{
     Agreement, Agreer, Algorithm, Custody, KeyName, KeySpec, KeyUri, Operation, Result as VaultResult,
     Scheme, Sealer, Sealing, Signer, Signing, Vault,
 };
 
+use super::lock::Shown;
 use crate::context::{Context, optional_name, random_name};
 use crate::error::Result;
 use crate::exit::Kind;
@@ -48,12 +50,13 @@ pub(super) fn run(context: &Context, named: Option<&str>) -> Result<Report> {
             });
         }
     }
-    let warnings = warnings(&uri);
-    Ok(report(name.as_str(), uri.scheme(), &lines, &warnings))
+    let lock = Shown::of(home, &name);
+    let warnings = warnings(&uri, &lock);
+    Ok(report(name.as_str(), uri.scheme(), &lock, &lines, &warnings))
 }
 
-fn report(name: &str, scheme: Scheme, lines: &[Line], warnings: &[String]) -> Report {
-    let mut plain = vec![format!("vault `{name}` ({scheme})")];
+fn report(name: &str, scheme: Scheme, lock: &Shown, lines: &[Line], warnings: &[String]) -> Report {
+    let mut plain = vec![format!("vault `{name}` ({scheme}), locked by {}", lock.plain())];
     for line in lines {
         let (sign, note) = (if line.ok { "ok" } else { "FAILED" }, &line.note);
         let text = format!("  {:<11} {:<9} {sign:<7} {note}", line.algorithm.name(), line.operation.name());
@@ -64,6 +67,7 @@ fn report(name: &str, scheme: Scheme, lines: &[Line], warnings: &[String]) -> Re
     let json = json!({
         "vault": name,
         "backend": scheme.name(),
+        "lock": lock.json(),
         "lines": lines.iter().map(|line| json!({
             "algorithm": line.algorithm.name(), "operation": line.operation.name(), "ok": line.ok, "note": line.note,
         })).collect::<Vec<_>>(),
@@ -143,13 +147,13 @@ async fn seal(vault: &Arc<dyn Vault>, name: &KeyName) -> Step<()> {
 }
 
 /// What makes the guard of a vault worth less than it looks.
-fn warnings(uri: &KeyUri) -> Vec<String> {
+fn warnings(uri: &KeyUri, lock: &Shown) -> Vec<String> {
     let mut warnings = Vec::new();
     let text = |attribute| uri.text(attribute).ok().flatten();
     match uri.scheme() {
         Scheme::Soft => {
             if let Some(path) = text("path").map(Path::new) {
-                if path.join("kek").exists() {
+                if matches!(lock, Shown::Known(LockedBy::KeyFile(file)) if file.starts_with(path)) {
                     warnings.push(
                         "the key file lies beside the keys: it protects copies that leave it out, not this directory".to_owned(),
                     );
