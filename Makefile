@@ -2,12 +2,13 @@
 #
 #   make demo    the main job, from a SoftHSM token to a policy decision, printed command by command
 #   make test    every test
+#   make torture 1,000 kills of the authority, 200 deaths within a signature
 #   make check   formatting, lints, documentation, licences
 #   make bench   our crates beside their peers, one table with ratios
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench interop
+.PHONY: help setup demo test torture check bench interop
 
 # Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop and bench are workspaces of
 # their own, with heavy dependencies of their own, so each has a directory of its own in it.
@@ -36,6 +37,11 @@ test: setup interop
 	OCKAM_JUDGE="$(INTEROP_TARGET)/debug/ockam-judge" cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc
 	cd tests/interop && CARGO_TARGET_DIR="$(INTEROP_TARGET)" cargo nextest run --locked
+
+# The kills that `make test` does 300 of, and the bound on the time of a start.
+torture: setup
+	cargo build --locked --workspace --bins
+	OCKAM_KMS_KILLS=1000 cargo nextest run --locked -p ockam-kms-tests --test-threads 1 --success-output immediate -E 'binary(crash)'
 
 check:
 	@scripts/setup --check

@@ -109,6 +109,8 @@ actions! {
     LoadPreTrusted = "pre-trusted-load", Operator;
     /// Put new issuer keys in place.
     ReplaceIssuer = "issuer-replace", Operator;
+    /// Take the clock for right, though the store has seen a later time.
+    AcceptClock = "clock-accept", Operator;
     /// List conflicts between change histories.
     ListConflicts = "conflict-list", Operator;
     /// Decide a conflict.

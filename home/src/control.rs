@@ -20,6 +20,8 @@ use crate::error::{Error, Kind, Result};
 const MAX_LINE: u64 = 1024 * 1024;
 /// How long an answer may take: a rotation asks a device several times.
 const ANSWER_WAIT: Duration = Duration::from_secs(120);
+/// How long it waits when a connection could not be taken.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 const READ_WAIT: Duration = Duration::from_secs(10);
 
 /// What a server can be asked for.
@@ -38,6 +40,11 @@ pub enum Ask {
     Audit {
         /// The file, as an absolute path.
         to: PathBuf,
+    },
+    /// To list the intents to issue for which no credential was recorded.
+    Orphans {
+        /// The hash to go on after, as hex.
+        after: Option<String>,
     },
 }
 
@@ -139,7 +146,11 @@ impl ControlSocket {
                         return;
                     }
                     // A peer that misbehaves costs itself its connection, nobody else.
-                    let _ = stream.map(|stream| answer_one(stream, &handle));
+                    match stream {
+                        Ok(stream) => drop(answer_one(stream, &handle)),
+                        // No more descriptors: whoever waits goes on waiting, and nobody spins.
+                        Err(_) => std::thread::sleep(ACCEPT_AGAIN),
+                    }
                 }
             })
             .map_err(failed)?;

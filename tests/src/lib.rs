@@ -1,6 +1,7 @@
 //! What the tests of several crates share: fixtures.
 
 pub mod cli;
+pub mod crash;
 pub mod judge;
 pub mod p11kit;
 pub mod rotation;

@@ -143,6 +143,10 @@ impl Authenticator {
         if audience != self.authority.identifier().to_string() {
             return Err(Fault::Audience.into());
         }
+        if !self.authority.trusts_clock() {
+            // Whoever does not know the time cannot tell a new request from one of long ago.
+            return Err(Problem::unavailable().into());
+        }
         let now = self.authority.now();
         self.check_times(&received.parameters, now)?;
         let content_digest = single(headers, CONTENT_DIGEST, Fault::Digest)?.ok_or(Fault::Digest)?;

@@ -33,12 +33,12 @@ impl Missing {
     /// The same for people.
     pub(crate) fn words(self) -> &'static str {
         match self {
-            Self::Store => "the store failed: make room or repair the disk, then start the authority again",
+            Self::Store => "the store failed: make room, or repair the disk",
             Self::Vault => "the vault does not sign with the credential key: see that its token is there",
             Self::CredentialKey => {
                 "the credential key ends too soon for a credential: see why it was not attested anew"
             }
-            Self::Clock => "the clock is behind what the store has seen: set it right",
+            Self::Clock => "the clock is behind what the store has seen, or stands still: set it right",
             Self::Start => "the second in which the server started is not over",
             Self::Draining => "the server is ending",
         }
@@ -53,7 +53,7 @@ pub(crate) async fn missing(shared: &Shared) -> Vec<Missing> {
     if authority.known(&authority.identifier()).is_err() {
         missing.push(Missing::Store);
     }
-    if authority.clock_is_behind() {
+    if !authority.trusts_clock() {
         missing.push(Missing::Clock);
     }
     if !authority.can_sign().await {

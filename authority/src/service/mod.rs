@@ -7,10 +7,11 @@ mod member;
 mod operator;
 mod readiness;
 mod ticket;
+mod time;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use identity::{Clock, Identifier, Identity, IssuerBundle, Timestamp, check_attribute};
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 
 pub use caller::Caller;
 pub use operator::Operator;
+pub use time::{accept_clock, clock_is_behind};
 use readiness::Probes;
 
 use crate::audit::AuditHead;
@@ -30,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::once::Turns;
 use crate::problem::Problem;
 use crate::store::{Applied, Command, Operation, Store, View, query};
+use time::Time;
 
 /// The result of a request.
 pub type Answer<T> = std::result::Result<T, Problem>;
@@ -108,6 +111,8 @@ pub struct Status {
     pub credential_key_expires_at: Timestamp,
     /// Whether that key has to be renewed.
     pub needs_renewal: bool,
+    /// Whether the machine's clock is believed: nothing is issued while it is not.
+    pub clock_trusted: bool,
     /// Whether it stopped issuing because the vault no longer holds the key that was recorded.
     pub halted: bool,
     /// Where the audit log stands.
@@ -123,15 +128,13 @@ struct Inner {
     issuer: RwLock<Arc<IssuerKeys>>,
     settings: Settings,
     rules: Arc<Rules>,
-    clock: Arc<dyn Clock>,
+    time: Time,
     halted: AtomicBool,
     turns: Turns,
     probes: Probes,
     metrics: Metrics,
     /// Who may be at the vault at a time.
     at_the_vault: Arc<Semaphore>,
-    /// The latest second that was written down, or came after.
-    newest: AtomicU64,
     // Histories that were verified, so that a request of somebody known costs no verifying of their history.
     verified: Mutex<HashMap<Identifier, Identity>>,
 }
@@ -155,20 +158,19 @@ impl Authority {
             )
             .with_hint("give each authority a store of its own"));
         }
+        let time = Time::new(clock, query::newest(store.view()?)?);
         let metrics = Metrics::new(store.metrics().0);
-        let newest = query::newest(store.view()?)?;
         let authority = Self(Arc::new(Inner {
             store,
             issuer: RwLock::new(Arc::new(issuer)),
             rules: Arc::new(settings.rules.clone()),
             settings,
-            clock,
+            time,
             halted: AtomicBool::new(false),
             turns: Turns::default(),
             probes: Probes::default(),
             metrics,
             at_the_vault: Arc::new(Semaphore::new(MAX_AT_THE_VAULT)),
-            newest: AtomicU64::new(newest.0),
             verified: Mutex::default(),
         }));
         let members = authority.0.settings.pre_trusted.clone();
@@ -198,10 +200,17 @@ impl Authority {
         self.issuer().bundle().clone()
     }
 
-    /// What time it is here.
+    /// What time it is here: what the clock says, and never less than before.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.0.clock.now()
+        self.0.time.now()
+    }
+
+    /// Whether the clock is believed. While it is not, nothing is issued, no ticket is made or taken, and no request can be
+    /// told from a repeated one.
+    #[must_use]
+    pub fn trusts_clock(&self) -> bool {
+        self.0.time.is_trusted()
     }
 
     /// How it behaves.
@@ -254,6 +263,7 @@ impl Authority {
             credential_seconds: self.0.settings.credential_seconds,
             credential_key_expires_at: issuer.expires_at(),
             needs_renewal: self.needs_renewal(),
+            clock_trusted: self.trusts_clock(),
             halted: self.0.halted.load(Ordering::SeqCst),
             audit: query::audit_head(self.view(allowed)?)?,
         })
@@ -281,9 +291,10 @@ impl Authority {
     }
 
     async fn execute(&self, actor: Actor, operation: Operation) -> Answer<Applied> {
-        let at = self.now();
-        self.0.newest.fetch_max(at.0, Ordering::Relaxed);
-        let command = Command { actor, at, rules: Arc::clone(&self.0.rules), operation };
+        if operation.hangs_on_time() {
+            self.0.time.check()?;
+        }
+        let command = Command { actor, at: self.now(), rules: Arc::clone(&self.0.rules), operation };
         self.0.store.execute(command).await
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use identity::{SKEW_SECONDS, Timestamp};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use vault::{SecretBytes, Signer};
@@ -69,13 +68,6 @@ impl Authority {
             Ok(Ok(known)) => known.fresh().unwrap_or(false),
             _ => false,
         }
-    }
-
-    /// Whether the clock is behind what it said before: behind the last row of the audit log when the authority was opened, and
-    /// behind everything since, by more than clocks may differ. What expired may then be taken for good.
-    #[must_use]
-    pub fn clock_is_behind(&self) -> bool {
-        Timestamp(self.0.newest.load(Ordering::Relaxed)).since(self.now()) > SKEW_SECONDS
     }
 
     /// Whether a credential that is issued now fits the credential key's own validity.

@@ -72,6 +72,8 @@ pub enum Operation {
     Abandon([u8; 32]),
     /// Records that the issuer keys were replaced by some under this change.
     ReplaceIssuer(ChangeHash),
+    /// Records that an operator takes the clock for right, though the store has seen a later time.
+    AcceptClock,
     /// Records a refusal that was decided on reading.
     Refused(Action, &'static str),
     /// Does something under an idempotency key: once, whatever comes again under that key.
@@ -90,16 +92,38 @@ pub struct UnderKey {
 }
 
 impl Operation {
+    /// Whether it gives something that ends with time, or asks whether something has ended.
+    pub(crate) fn hangs_on_time(&self) -> bool {
+        match self {
+            Self::MakeTicket { .. } | Self::Redeem { .. } | Self::Intend(_) => true,
+            Self::Once(under) => under.operation.hangs_on_time(),
+            Self::LoadPreTrusted(_)
+            | Self::AddMember { .. }
+            | Self::DeleteMember(_)
+            | Self::DeleteMembers { .. }
+            | Self::RevokeTicket(_)
+            | Self::KeepHistory(_)
+            | Self::ResolveConflict(..)
+            | Self::Issued(_)
+            | Self::Abandon(_)
+            | Self::ReplaceIssuer(_)
+            | Self::AcceptClock
+            | Self::Refused(..) => false,
+        }
+    }
+
     /// Whether it ends what was begun before, or is the operator's: then it waits for its turn, however long.
     pub(crate) fn ends_something(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Issued(_)
-                | Self::Abandon(_)
-                | Self::ReplaceIssuer(_)
-                | Self::ResolveConflict(..)
-                | Self::LoadPreTrusted(_)
-        )
+            | Self::Abandon(_)
+            | Self::ReplaceIssuer(_)
+            | Self::ResolveConflict(..)
+            | Self::AcceptClock
+            | Self::LoadPreTrusted(_) => true,
+            Self::Once(under) => under.operation.ends_something(),
+            _ => false,
+        }
     }
 }
 

@@ -76,4 +76,8 @@ impl Engine for Memory {
         }
         Ok(())
     }
+
+    fn reopen(&self) -> Result<()> {
+        Ok(())
+    }
 }

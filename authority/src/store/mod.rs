@@ -7,6 +7,8 @@
 
 mod apply;
 mod command;
+#[cfg(feature = "controls")]
+pub mod controls;
 mod keys;
 pub mod memory;
 mod overlay;

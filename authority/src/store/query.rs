@@ -180,20 +180,20 @@ pub fn audit_head(view: &dyn View) -> Result<AuditHead> {
     one(view, keys::AUDIT_HEAD)?.ok_or_else(|| Error::corrupt("the head of the audit log is missing"))
 }
 
+/// The newest time that the store has seen: that of the last row of its audit log.
+///
+/// # Errors
+/// When the store fails.
+pub fn newest(view: &dyn View) -> Result<Timestamp> {
+    let head = audit_head(view)?;
+    let last = audit_rows(view, head.sequence.saturating_sub(1), 1)?;
+    last.first().map(|row| row.at).ok_or_else(|| Error::corrupt("the last row of the audit log is missing"))
+}
+
 pub(crate) fn refusals(view: &dyn View) -> Result<record::Refusals> {
     Ok(one(view, keys::REFUSALS)?.unwrap_or_default())
 }
 
 pub(crate) fn meta(view: &dyn View) -> Result<Option<record::Meta>> {
     one(view, keys::META)
-}
-
-/// When the newest row of the audit log was written.
-///
-/// # Errors
-/// When the store fails or holds damaged data.
-pub fn newest(view: &dyn View) -> Result<Timestamp> {
-    let head = audit_head(view)?;
-    let row: Option<AuditRow> = one(view, &keys::audit(head.sequence))?;
-    row.map(|row| row.at).ok_or_else(|| Error::corrupt("the last row of the audit log is missing"))
 }

@@ -1,14 +1,17 @@
 //! One thread that writes. It takes what waits in a bounded queue as one group, decides each command on the state and on what
 //! those before it wrote, has the engine make the whole group durable with one sync, and only then answers. After a write
-//! that failed nobody knows what is on the disk, so the store answers nothing more until it is opened again.
+//! that failed nobody knows what is on the disk: a sync that is tried again may succeed although what it was to sync is
+//! lost. So the store answers nothing more until everything was closed and read from the disk again, which it tries until it
+//! can.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use identity::{Identifier, Timestamp};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, Kind, Result};
@@ -21,6 +24,10 @@ use crate::store::{Pending, View};
 
 /// The most commands that share a sync.
 const MAX_GROUP: usize = 128;
+/// How long it waits before it opens the engine again after a failure, and between two tries.
+const REOPEN: Duration = Duration::from_secs(1);
+/// How often it looks meanwhile whether somebody waits for an answer.
+const REFUSE: Duration = Duration::from_millis(20);
 /// The most commands that wait. Whoever comes then is told to come again.
 const MAX_WAITING: usize = 4096;
 
@@ -28,6 +35,9 @@ const MAX_WAITING: usize = 4096;
 pub(crate) trait Engine: View + Send + Sync + fmt::Debug + 'static {
     /// Writes a batch, all or nothing, and returns when it is durable. Readers see it from then on, and not before.
     fn commit(&self, batch: Batch) -> Result<()>;
+
+    /// Closes what is below and opens it again: what cannot be read back then was never durable.
+    fn reopen(&self) -> Result<()>;
 }
 
 struct Job {
@@ -92,7 +102,7 @@ impl<E: Engine> Writer<E> {
     pub(crate) fn view(&self) -> Result<&dyn View> {
         if self.failed.load(Ordering::SeqCst) {
             return Err(Error::new(Kind::Unavailable, "a write to the authority's store failed").with_hint(
-                "find out why in the log, make room or repair the disk, and start the authority again",
+                "find out why in the log, and make room or repair the disk: the store is opened again as soon as it can be",
             ));
         }
         Ok(&*self.engine)
@@ -138,10 +148,6 @@ fn write(
     let _ended = Ended(failed);
     let mut group = Vec::with_capacity(MAX_GROUP);
     while waiting.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
-        if failed.load(Ordering::SeqCst) {
-            answer(group.drain(..).map(|job| (job, Err(Problem::unavailable()))));
-            continue;
-        }
         let mut transaction = Transaction::new(engine);
         let outcomes: Vec<_> =
             group.iter().map(|job| apply::apply(&mut transaction, authority, &job.command)).collect();
@@ -159,10 +165,42 @@ fn write(
                 metrics.failures.inc();
                 failed.store(true, Ordering::SeqCst);
                 tracing::error!(%error, source = ?std::error::Error::source(&error), "a write to the store failed: it takes no more");
-                answer(group.drain(..).map(|job| (job, Err(Problem::unavailable()))));
+                refuse(group.drain(..));
+                if !open_again(engine, authority, &mut waiting) {
+                    return;
+                }
+                tracing::warn!("the store is open again, and takes writes");
+                failed.store(false, Ordering::SeqCst);
             }
         }
     }
+}
+
+/// Tries to open the engine again until it can, and refuses whoever waits meanwhile. Gives up when the queue is closed, and
+/// when what is on the disk breaks its own rules.
+fn open_again(engine: &dyn Engine, authority: Identifier, waiting: &mut mpsc::Receiver<Job>) -> bool {
+    let mut damaged = false;
+    loop {
+        let next = Instant::now() + REOPEN;
+        while damaged || Instant::now() < next {
+            match waiting.try_recv() {
+                Ok(job) => refuse([job]),
+                Err(TryRecvError::Empty) => std::thread::sleep(REFUSE),
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+        match engine.reopen().and_then(|()| apply::check_ends(engine, authority)) {
+            Ok(()) => return true,
+            Err(error) => {
+                damaged = error.kind() == Kind::Corrupt;
+                tracing::error!(%error, source = ?std::error::Error::source(&error), "the store cannot be opened again");
+            }
+        }
+    }
+}
+
+fn refuse(jobs: impl IntoIterator<Item = Job>) {
+    answer(jobs.into_iter().map(|job| (job, Err(Problem::unavailable()))));
 }
 
 fn answer(outcomes: impl Iterator<Item = (Job, std::result::Result<Applied, Problem>)>) {
@@ -190,6 +228,9 @@ mod tests {
         memory: Memory,
         commits: AtomicUsize,
         fail_from: Option<usize>,
+        /// Whether it cannot be opened again.
+        broken: AtomicBool,
+        reopened: AtomicUsize,
         panic_at: Option<usize>,
         held: Mutex<()>,
     }
@@ -209,10 +250,18 @@ mod tests {
             let _held = self.held.lock().unwrap();
             let number = self.commits.fetch_add(1, Ordering::SeqCst);
             assert_ne!(self.panic_at, Some(number), "told to panic");
-            if self.fail_from.is_some_and(|from| number >= from) {
+            if self.fail_from.is_some_and(|from| number == from) {
                 return Err(Error::new(Kind::Internal, "the disk is full"));
             }
             self.memory.commit(batch)
+        }
+
+        fn reopen(&self) -> Result<()> {
+            self.reopened.fetch_add(1, Ordering::SeqCst);
+            if self.broken.load(Ordering::SeqCst) {
+                return Err(Error::new(Kind::Internal, "the disk is still full"));
+            }
+            Ok(())
         }
     }
 
@@ -235,23 +284,35 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_failed_write_nothing_is_answered_until_it_is_opened_again() {
-        let (engine, writer) = start(Scripted { fail_from: Some(2), ..Scripted::default() });
+        let broken = AtomicBool::new(true);
+        let (engine, writer) = start(Scripted { fail_from: Some(2), broken, ..Scripted::default() });
         writer.execute(add(1)).await.unwrap();
         let failed = writer.execute(add(2)).await.unwrap_err();
         assert!(failed.is_fault());
-        // The disk may be good again; what is on it nobody knows.
-        let error = writer.view().map(drop).unwrap_err();
-        assert_eq!(error.kind(), Kind::Unavailable);
-        assert!(error.hint().is_some());
+        // The disk may be good again (every later write would succeed); what is on it nobody knows.
         let commits = engine.commits.load(Ordering::SeqCst);
-        assert!(writer.execute(add(3)).await.unwrap_err().is_fault());
+        while engine.reopened.load(Ordering::SeqCst) < 2 {
+            let error = writer.view().map(drop).unwrap_err();
+            assert_eq!(error.kind(), Kind::Unavailable);
+            assert!(error.hint().is_some());
+            assert!(writer.execute(add(3)).await.unwrap_err().is_fault());
+        }
         assert_eq!(engine.commits.load(Ordering::SeqCst), commits, "not even tried");
+        engine.broken.store(false, Ordering::SeqCst);
+        while writer.view().is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(query::members(writer.view().unwrap(), None, 9).unwrap().items.len(), 1);
+        writer.execute(add(3)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_be_opened_again_ends_all_the_same() {
+        let broken = AtomicBool::new(true);
+        let (engine, writer) = start(Scripted { fail_from: Some(1), broken, ..Scripted::default() });
+        assert!(writer.execute(add(1)).await.unwrap_err().is_fault());
         drop(writer);
-        let engine = Arc::into_inner(engine).unwrap();
-        let again = Arc::new(Scripted { memory: engine.memory, ..Scripted::default() });
-        let again = Writer::start(again, Identifier::from_bytes([1; 32]), Timestamp(8)).unwrap();
-        assert_eq!(query::members(again.view().unwrap(), None, 9).unwrap().items.len(), 1);
-        again.execute(add(3)).await.unwrap();
+        assert!(Arc::into_inner(engine).is_some(), "its thread has ended");
     }
 
     #[tokio::test]

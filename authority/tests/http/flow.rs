@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use authority::client::{Enrolled, Kind};
-use authority::http::Options;
+use authority::http::{Options, Server};
 use authority::ticket::Code;
 use identity::{Identifier, Rule, Timestamp, Validity, verify};
+use tokio::net::TcpListener;
 use vault::{KeyName, KeySpec, Signer};
 
 use crate::common::{NOW, World, attributes, enroller, memory, person, rocks};
-use crate::net::{RequestKey, STARTED, Site, THEN, ask, plain};
+use crate::net::{RequestKey, Site, THEN, ask, plain};
 
 async fn enrols(site: &Site) {
     let enroller = Arc::new(site.enroller().await);
@@ -179,7 +180,21 @@ async fn anybody_reads_the_issuer_and_how_it_is() {
     assert_eq!(plain(&site, "GET", "/healthz").await.body, r#"{"alive":true}"#);
     let answer = plain(&site, "GET", "/readyz").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"ready":true,"missing":[]}"#));
-    site.world.clock.set(STARTED);
+    // The clock is set back: by less than the skew, and by more.
+    for (back, status, body) in
+        [(60, 200, r#"{"ready":true,"missing":[]}"#), (61, 503, r#"{"ready":false,"missing":["clock"]}"#)]
+    {
+        site.world.clock.set(Timestamp(THEN.0 - back));
+        let answer = plain(&site, "GET", "/readyz").await;
+        assert_eq!((answer.status, answer.body.as_str()), (status, body));
+    }
+    let refused = ask(&Arc::new(site.enroller().await), |client| client.members()).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unavailable, "not that the request is from the future");
+    // In the second of the start no request is taken, for those of the server before may be sent again.
+    site.world.clock.set(THEN);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server::start(site.world.authority.clone(), listener, Options::default()).unwrap();
+    let site = Site { world: site.world, server };
     let answer = plain(&site, "GET", "/readyz").await;
     assert_eq!(answer.status, 503);
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));

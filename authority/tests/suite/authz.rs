@@ -89,6 +89,7 @@ async fn attempt(world: &World, action: Action, caller: &Caller, target: Identif
         // These take an `Operator`, which no caller is: there is nothing to call. The gate itself is asked.
         Action::LoadPreTrusted
         | Action::ReplaceIssuer
+        | Action::AcceptClock
         | Action::ListConflicts
         | Action::ResolveConflict
         | Action::ListOrphans

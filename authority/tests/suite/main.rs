@@ -12,6 +12,7 @@
 
 mod audit;
 mod authz;
+mod clock;
 mod common;
 mod once;
 mod race;

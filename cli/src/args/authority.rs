@@ -80,6 +80,9 @@ pub(crate) struct Create {
     /// Under which URL clients know it, when something in front of it rewrites the host
     #[arg(long, value_name = "URL", requires = "http_address")]
     pub(crate) public_url: Option<String>,
+    /// Take the machine's clock for right, though the store has seen a later time; what expired in between is good again
+    #[arg(long)]
+    pub(crate) accept_clock: bool,
     /// Stay, and write the log to standard error
     #[arg(short, long)]
     pub(crate) foreground: bool,
@@ -156,6 +159,18 @@ pub(crate) enum AuditVerb {
   ockam-kms audit verify audit.jsonl
   ockam-kms audit export | ockam-kms audit verify -")]
     Verify(VerifyLog),
+    /// List the credentials that were going to be signed and never recorded: their signatures may have been made
+    #[command(after_help = "Examples:
+  ockam-kms audit orphans
+  ockam-kms audit orphans --at authority-demo --output json")]
+    Orphans(Orphans),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Orphans {
+    /// The authority; not needed while there is only one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) at: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -3,19 +3,22 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use authority::audit::{AuditHead, AuditRow};
+use authority::store::Store;
 use home::control::{Ask, ask};
-use home::{Home, Name};
+use home::{Home, Name, ServerRecord};
+use identity::Timestamp;
 use serde_json::{Value, json};
 
-use super::authority::{server_name, write_log};
-use crate::args::authority::{AuditVerb, Export, VerifyLog};
+use super::authority::{orphans_of, server_name, write_log};
+use crate::args::authority::{AuditVerb, Export, Orphans, VerifyLog};
 use crate::context::Context;
 use crate::error::{Error, Result, io, shown};
 use crate::exit::Kind;
 use crate::interrupt;
-use crate::output::{Report, table};
+use crate::output::{Report, blocks, table, time};
 
 /// The longest line that is read: longer ones are no rows.
 const MAX_LINE: u64 = 64 * 1024;
@@ -24,6 +27,7 @@ pub(crate) fn run(context: &Context, verb: AuditVerb) -> Result<Report> {
     match verb {
         AuditVerb::Export(export) => self::export(context, &export),
         AuditVerb::Verify(verify) => self::verify(context, &verify),
+        AuditVerb::Orphans(orphans) => self::orphans(context, &orphans),
     }
 }
 
@@ -85,6 +89,11 @@ fn write(context: &Context, home: &Home, name: &Name, to: &Path) -> Result<Value
     if running {
         return Ok(ask(&home.control_socket(name), &Ask::Audit { to: to.to_owned() })?);
     }
+    write_log(authority::audit::export(open_store(context, home, name, &record)?), to)
+}
+
+/// The store of an authority that does not run.
+fn open_store(context: &Context, home: &Home, name: &Name, record: &ServerRecord) -> Result<Arc<dyn Store>> {
     if record.store == "memory:" {
         return Err(Error::new(
             Kind::NotFound,
@@ -93,8 +102,45 @@ fn write(context: &Context, home: &Home, name: &Name, to: &Path) -> Result<Value
         .with_hint("keep it in RocksDB: leave out --store"));
     }
     let identifier = home.identity(&Name::new(&record.identity)?)?.identifier();
-    let store = authority::store::open(&record.store, identifier, context.now())?;
-    write_log(authority::audit::export(store), to)
+    Ok(authority::store::open(&record.store, identifier, context.now())?)
+}
+
+/// Lists the intents for which no signature was recorded. Those of a running authority may be on their way.
+fn orphans(context: &Context, orphans: &Orphans) -> Result<Report> {
+    let home = context.read()?;
+    let name = server_name(home, orphans.at.as_deref())?;
+    let (record, running) = home.server(&name)?;
+    let store = if running { None } else { Some(open_store(context, home, &name, &record)?) };
+    let (mut items, mut after) = (Vec::new(), None);
+    loop {
+        let page = match &store {
+            Some(store) => orphans_of(&**store, after.as_deref())?,
+            None => ask(&home.control_socket(&name), &Ask::Orphans { after })?,
+        };
+        items.extend(page.get("items").and_then(Value::as_array).cloned().unwrap_or_default());
+        after = page.get("next").and_then(Value::as_str).map(str::to_owned);
+        if after.is_none() {
+            break;
+        }
+    }
+    let text = |item: &Value, field: &str| item.get(field).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let at = |item: &Value, field: &str| {
+        item.get(field).and_then(Value::as_u64).map_or_else(|| "?".to_owned(), |at| time(Timestamp(at)))
+    };
+    let plain: Vec<_> = items
+        .iter()
+        .map(|item| {
+            table(&[
+                ("credential", text(item, "hash")),
+                ("about", text(item, "subject")),
+                ("intended at", at(item, "created_at")),
+                ("good until", at(item, "expires_at")),
+            ])
+        })
+        .collect();
+    let machine: Vec<_> = items.iter().map(|item| text(item, "hash")).collect();
+    let none = "every signature that was intended is recorded";
+    Ok(Report::new(blocks(&plain, none), json!({ "items": items })).machine(machine.join("\n")))
 }
 
 fn verify(context: &Context, verify: &VerifyLog) -> Result<Report> {

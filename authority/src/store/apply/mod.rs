@@ -106,6 +106,11 @@ fn decide_plain(
         Operation::Issued(_) | Operation::Abandon(_) | Operation::Refused(..) | Operation::Once(_) => {
             Err(Problem::Internal)
         }
+        Operation::AcceptClock => {
+            let newest = query::newest(&*context.state)?;
+            log::done(context, "", &format!("instead of {newest}"))?;
+            Ok(Applied { changed: 1, ..Applied::default() })
+        }
     }
 }
 
@@ -125,6 +130,7 @@ impl Operation {
             Self::Intend(_) => Action::GetCredential,
             Self::ReplaceIssuer(_) => Action::ReplaceIssuer,
             Self::Once(under) => return under.operation.action(),
+            Self::AcceptClock => Action::AcceptClock,
             Self::Issued(_) | Self::Abandon(_) | Self::Refused(..) => return None,
         })
     }
@@ -157,6 +163,7 @@ impl Operation {
             | Self::DeleteMembers { .. }
             | Self::Redeem { .. }
             | Self::KeepHistory(_)
+            | Self::AcceptClock
             | Self::Refused(..) => String::new(),
         }
     }
@@ -171,6 +178,18 @@ pub(crate) fn prepare(engine: &dyn Engine, authority: Identifier, now: Timestamp
         }
         return engine.commit(first_batch(engine, authority, now)?);
     };
+    check(engine, &meta, authority)
+}
+
+/// Checks a store that was opened before.
+pub(crate) fn check_ends(engine: &dyn Engine, authority: Identifier) -> Result<()> {
+    match query::meta(engine)? {
+        Some(meta) => check(engine, &meta, authority),
+        None => Err(Error::corrupt("its header is gone")),
+    }
+}
+
+fn check(engine: &dyn Engine, meta: &Meta, authority: Identifier) -> Result<()> {
     if meta.authority != authority {
         return Err(Error::new(
             Kind::Invalid,

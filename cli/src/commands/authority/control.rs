@@ -11,6 +11,7 @@ use authority::audit::AuditRow;
 use authority::http::Tls;
 use authority::issuer::{IssuerKeys, RENEW_AHEAD_SECONDS};
 use authority::service::{Authority, Operator};
+use authority::store::Store;
 use home::control::{Answer, Ask};
 use home::rotation::{self, Plan, Witness};
 use home::{Home, IdentityRecord, Name, ServerRecord, Vaults, Writer};
@@ -109,6 +110,7 @@ impl Running {
             Ask::Reload => "reload",
             Ask::Rotate(_) => "rotate",
             Ask::Audit { .. } => "audit",
+            Ask::Orphans { .. } => "orphans",
         };
         let answered = match ask {
             Ask::Status => self.status(),
@@ -119,6 +121,7 @@ impl Running {
             Ask::Reload => self.reload(),
             Ask::Rotate(plan) => self.rotate(&plan),
             Ask::Audit { to } => self.audit(&to),
+            Ask::Orphans { after } => self.orphans(after.as_deref()),
         };
         match answered {
             Ok(value) => Answer::Done(value),
@@ -135,7 +138,9 @@ impl Running {
 
     fn status(&self) -> Result<Value> {
         let status = self.runtime.block_on(self.authority.status_for(&self.operator))?;
-        let ready = self.ready.load(Ordering::SeqCst) && self.authority.ready().is_ok();
+        let ready = self.ready.load(Ordering::SeqCst)
+            && self.authority.ready().is_ok()
+            && self.authority.trusts_clock();
         Ok(json!({
             "name": self.name.as_str(),
             "pid": self.record.pid,
@@ -206,10 +211,32 @@ impl Running {
         }
     }
 
+    fn orphans(&self, after: Option<&str>) -> Result<Value> {
+        let after = after.map(credential_hash).transpose()?;
+        let page = self.runtime.block_on(self.authority.orphans(&self.operator, after.as_ref(), ORPHANS))?;
+        Ok(json!({ "items": page.items, "next": page.next.map(hex::encode) }))
+    }
+
     fn audit(&self, to: &Path) -> Result<Value> {
         let lines = self.runtime.block_on(self.authority.audit(&self.operator))?;
         write_log(lines, to)
     }
+}
+
+/// The most orphans that are listed at a time.
+const ORPHANS: usize = 1000;
+
+/// The hash of a credential, from hex.
+fn credential_hash(text: &str) -> Result<[u8; 32]> {
+    let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| Error::invalid("the hash of a credential is 64 hex digits"))
+}
+
+/// A page of orphans of a store that nobody runs.
+pub(crate) fn orphans_of(store: &dyn Store, after: Option<&str>) -> Result<Value> {
+    let after = after.map(credential_hash).transpose()?;
+    let page = authority::store::query::orphans(store.view()?, after.as_ref(), ORPHANS)?;
+    Ok(json!({ "items": page.items, "next": page.next.map(hex::encode) }))
 }
 
 /// Writes an audit log to a file that must not exist yet, whole or not at all.

@@ -17,7 +17,7 @@ use crate::context::{Context, name, optional_name};
 use crate::error::{Error, Result, io};
 use crate::exit::Kind;
 use crate::output::{Report, blocks, table};
-pub(crate) use control::write_log;
+pub(crate) use control::{orphans_of, write_log};
 use plan::Plan;
 pub(crate) use serve::ensure_vault;
 

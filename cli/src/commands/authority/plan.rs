@@ -32,6 +32,7 @@ pub(super) struct Plan {
     pub(super) public_url: Option<String>,
     pub(super) store: String,
     pub(super) settings: Settings,
+    pub(super) accept_clock: bool,
     trusted: String,
 }
 
@@ -70,6 +71,7 @@ impl Plan {
             limit_loopback: create.limit_loopback,
             public_url: create.public_url.clone(),
             may_make_identity: create.identity.is_none(),
+            accept_clock: create.accept_clock,
             name: server,
             identity,
             settings,
@@ -104,6 +106,9 @@ impl Plan {
         }
         if self.settings.rules.enforce_admin {
             arguments.push("--enforce-admin-checks".into());
+        }
+        if self.accept_clock {
+            arguments.push("--accept-clock".into());
         }
         if self.insecure_http {
             arguments.push("--insecure-http".into());

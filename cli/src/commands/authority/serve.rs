@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authority::http::{Options, Server, Tls};
-use authority::service::Authority;
+use authority::service::{Authority, accept_clock, clock_is_behind};
+use authority::store::Store;
 use home::control::ControlSocket;
 use home::rotation::{self, NoServer};
-use home::{Name, NewKey, ServerRecord, Writer};
-use identity::{Clock as _, SystemClock};
+use home::{Home, Name, NewKey, ServerRecord, Writer};
+use identity::{Clock as _, Identifier, SystemClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -24,10 +25,12 @@ use crate::context::{Context, recovery_text};
 use crate::error::{Error, Result};
 use crate::exit::Kind;
 use crate::interrupt;
-use crate::output::Report;
+use crate::output::{Report, time};
 
 /// How often it is looked whether the credential key has to be renewed, or a rotation to be finished.
 const TICK: Duration = Duration::from_secs(30);
+/// How many descriptors are for something else than connections.
+const OWN_FILES: usize = 48;
 /// The variable that says what goes to the log, as `tracing` filters are written.
 const LOG: &str = "OCKAM_KMS_LOG";
 
@@ -37,7 +40,12 @@ pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Repor
         let _ = rustix::process::setsid();
     }
     let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        // On a full disk a line is lost, and not the thread that wrote it.
+        .log_internal_errors(false);
     // Only the first logger of a process counts, and there is no other.
     let _ = log.try_init();
     let home = context.home()?;
@@ -46,6 +54,10 @@ pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Repor
     // Before anything is made: a door that cannot be opened leaves nothing behind.
     let listener = listen(&plan)?;
     let writer = context.writer()?;
+    ensure_nobody_elses(home, &plan)?;
+    let known = home.identities()?.into_iter().find(|(name, _)| *name == plan.identity);
+    // Before anything is made by a clock that may be wrong.
+    let store = known.map(|(_, record)| open_store(&plan, record.identifier())).transpose()?;
     prepare(context, &plan, &writer)?;
     let keys = Keys {
         home: home.clone(),
@@ -60,7 +72,7 @@ pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Repor
         .build()
         .map_err(|e| Error::new(Kind::Exhausted, "the system gives no more threads").with_source(e))?;
     let ended = runtime.block_on(async {
-        let store = authority::store::open(&plan.store, issuer.identifier(), SystemClock.now())?;
+        let store = store.map_or_else(|| open_store(&plan, issuer.identifier()), Ok)?;
         let authority = Authority::open(store, issuer, plan.settings.clone(), Arc::new(SystemClock)).await?;
         serve(context, &plan, keys, authority, listener, detached).await
     });
@@ -68,16 +80,39 @@ pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Repor
     ended.map(|()| Report::written())
 }
 
-/// Makes sure that the identity is there, is nobody else's, and is not in the middle of a rotation.
-fn prepare(context: &Context, plan: &Plan, writer: &Writer) -> Result<()> {
-    let home = context.home()?;
-    if let Some(other) = home.server_of_identity(&plan.identity)?.filter(|other| *other != plan.name) {
-        return Err(Error::new(
+fn ensure_nobody_elses(home: &Home, plan: &Plan) -> Result<()> {
+    match home.server_of_identity(&plan.identity)?.filter(|other| *other != plan.name) {
+        None => Ok(()),
+        Some(other) => Err(Error::new(
             Kind::AlreadyExists,
             format!("the identity `{}` is used by the server `{other}`", plan.identity),
         )
-        .with_hint("a running identity has one server, which rotates it: choose another identity"));
+        .with_hint("a running identity has one server, which rotates it: choose another identity")),
     }
+}
+
+/// Opens the store, provided that the clock is not behind what it has seen.
+fn open_store(plan: &Plan, authority: Identifier) -> Result<Arc<dyn Store>> {
+    let store = authority::store::open(&plan.store, authority, SystemClock.now())?;
+    let Some(newest) = clock_is_behind(&*store, &SystemClock)? else { return Ok(store) };
+    let (says, newest) = (time(SystemClock.now()), time(newest));
+    if !plan.accept_clock {
+        return Err(Error::new(
+            Kind::Unavailable,
+            format!("the clock is not trusted: it says {says}, and the store has a record of {newest}"),
+        )
+        .with_hint(
+            "set the machine's clock; if it is right and the record was made by a wrong one, add --accept-clock",
+        ));
+    }
+    tracing::warn!(%says, %newest, "the clock is taken for right");
+    vault::block_on(accept_clock(&*store, &SystemClock))?;
+    Ok(store)
+}
+
+/// Makes sure that the identity is there, and is not in the middle of a rotation.
+fn prepare(context: &Context, plan: &Plan, writer: &Writer) -> Result<()> {
+    let home = context.home()?;
     let (clock, vaults) = (context.clock(), context.vaults()?);
     // Readers took the rotation for ours while our record said that we run: it is left to us.
     let recovery = rotation::recover(writer, vaults, &NoServer, &clock, Some(&plan.identity));
@@ -109,6 +144,14 @@ pub(crate) fn ensure_vault(context: &Context, writer: &Writer) -> Result<Name> {
     Ok(vault)
 }
 
+/// How many connections are served at a time: as many as leave descriptors for the store and the control socket.
+fn connections() -> usize {
+    let most = Options::default().connections;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    most.min(files.saturating_sub(OWN_FILES)).max(1)
+}
+
 fn listen(plan: &Plan) -> Result<std::net::TcpListener> {
     let listener = std::net::TcpListener::bind(plan.http).and_then(|listener| {
         listener.set_nonblocking(true)?;
@@ -137,10 +180,11 @@ async fn serve(
         tls: tls.clone(),
         limit_loopback: plan.limit_loopback,
         public_url: plan.public_url.clone(),
+        connections: connections(),
         ..Options::default()
     };
-    let started = SystemClock.now();
     let server = Server::start(authority.clone(), listener, options)?;
+    let started = authority.now();
     let address = server.local_addr();
     let record = ServerRecord {
         kind: "authority".to_owned(),
@@ -155,24 +199,24 @@ async fn serve(
     {
         let writer = home.write()?;
         // Between our look and this record another server may have taken the identity.
-        if let Some(other) = home.server_of_identity(&plan.identity)?.filter(|other| *other != plan.name) {
-            return Err(Error::new(
-                Kind::AlreadyExists,
-                format!("the identity `{}` is used by the server `{other}`", plan.identity),
-            ));
-        }
+        ensure_nobody_elses(&home, plan)?;
         home.put_server(&writer, &plan.name, &record)?;
     }
     let signals = Signals::watch()?;
     interrupt::leave_to_server();
     let (stop, mut stopping) = watch::channel(false);
-    let running = Arc::new(Running::new(keys, authority, plan.name.clone(), record, tls, stop.clone()));
+    let running =
+        Arc::new(Running::new(keys, authority.clone(), plan.name.clone(), record, tls, stop.clone()));
     let socket = {
         let running = Arc::clone(&running);
         ControlSocket::serve(&home.control_socket(&plan.name), move |ask| running.answer(ask))?
     };
     // Requests of the second in which the server started are refused: ready is who takes them.
-    while SystemClock.now() <= started {
+    while authority.now() <= started {
+        if !authority.trusts_clock() {
+            return Err(Error::new(Kind::Unavailable, "the clock is not trusted: it stands still")
+                .with_hint("see what sets the machine's clock, then start the authority again"));
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     running.set_ready();

@@ -56,6 +56,12 @@ pub(super) fn local(home: &Home, name: &Name) -> Result<Report> {
         if let Some(audit_rows) = number("/authority/audit/sequence") {
             rows.push(("audit rows", audit_rows.to_string()));
         }
+        if status.pointer("/authority/clock_trusted").and_then(Value::as_bool) == Some(false) {
+            rows.push((
+                "clock",
+                "not trusted: it is behind what the store has seen, or stands still".to_owned(),
+            ));
+        }
         if yes("/authority/halted") {
             rows.push(("halted", "the vault no longer holds the key that was recorded".to_owned()));
         }
