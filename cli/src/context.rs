@@ -16,6 +16,7 @@ use crate::exit::Kind;
 use crate::hardening;
 use crate::interrupt::{self, Hold};
 use crate::output::Output;
+use crate::progress;
 use crate::secret_input::{Answers, Source};
 use crate::terminal;
 
@@ -134,7 +135,9 @@ impl Context {
     /// Takes the lock for writers, and finishes first what was cut off.
     pub(crate) fn writer(&self) -> Result<Writing> {
         let home = self.home()?;
+        let waiting = progress::waiting(self.output, "waiting for another command that writes");
         let writer = Writing { writer: home.write()?, _whole: interrupt::hold() };
+        drop(waiting);
         for name in rotation::pending(home)? {
             // A running server goes on with the rotation of its own identity: it has to take over the new key.
             if let Some(server) = home.server_of_identity(&name)? {

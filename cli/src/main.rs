@@ -7,6 +7,7 @@ mod args;
 mod backends;
 mod commands;
 mod context;
+mod dry_run;
 mod duration;
 mod error;
 mod exit;
@@ -14,6 +15,7 @@ mod hardening;
 mod hints;
 mod interrupt;
 mod output;
+mod progress;
 mod secret_input;
 mod terminal;
 

@@ -178,7 +178,9 @@ impl IdentityRecord {
         Ok(IssuerBundle::new(self.identity()?, attestations))
     }
 
-    pub(crate) fn uses_vault(&self, name: &Name) -> bool {
+    /// Whether a key of it is in this vault.
+    #[must_use]
+    pub fn uses_vault(&self, name: &Name) -> bool {
         let purpose = self.credential_key.iter().map(|record| &record.key);
         self.key.iter().chain(purpose).any(|key| key.vault == name.as_str())
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use identity::{Clock, Identifier, Identity, REQUEST_KEY_SECONDS, RequestKeyAttestation, Validity};
+use identity::{
+    Clock, Identifier, Identity, REQUEST_KEY_SECONDS, RequestKeyAttestation, Timestamp, Validity,
+};
 use serde::{Deserialize, Serialize};
 use vault::soft::{Lock, SoftVault};
 use vault::{Custody, KeySpec, KeyUri, Nobody, Scheme, Signer, Signing, Vault};
@@ -20,6 +22,17 @@ const RENEW_SECONDS: u64 = 3600;
 struct RequestKeyRecord {
     key: String,
     attestation: String,
+}
+
+impl RequestKeyRecord {
+    fn attestation(&self) -> Result<RequestKeyAttestation> {
+        let corrupt = || {
+            Error::new(Kind::Corrupt, "a stored request key breaks its own rules")
+                .with_hint("remove it from `request-keys` in the home: the next request makes another")
+        };
+        let bytes = hex::decode(&self.attestation).map_err(|e| corrupt().with_source(e))?;
+        RequestKeyAttestation::decode(&bytes).map_err(|e| corrupt().with_source(e))
+    }
 }
 
 impl Home {
@@ -50,6 +63,18 @@ impl Home {
         self.new_request_key(&writer, vaults, record, &identity, clock).await
     }
 
+    /// Until when the stored request key of an identity is good: `None` when there is none, or the next request makes
+    /// another.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] when what is stored breaks its own rules.
+    pub fn request_key_until(&self, identity: &Identity, clock: &dyn Clock) -> Result<Option<Timestamp>> {
+        let found = self.request_key_records().find(&record_name(&identity.identifier())?)?;
+        let Some(record) = found else { return Ok(None) };
+        let verified = record.attestation()?.verify(identity, clock.now());
+        Ok(verified.ok().map(|verified| verified.expires_at()))
+    }
+
     async fn current_request_key(
         &self,
         identity: &Identity,
@@ -57,10 +82,7 @@ impl Home {
     ) -> Result<Option<(Signer, RequestKeyAttestation)>> {
         let name = record_name(&identity.identifier())?;
         let Some(record) = self.request_key_records().find(&name)? else { return Ok(None) };
-        let bytes = hex::decode(&record.attestation).map_err(|e| {
-            Error::new(Kind::Corrupt, "a stored request key breaks its own rules").with_source(e)
-        })?;
-        let attestation = RequestKeyAttestation::decode(&bytes)?;
+        let attestation = record.attestation()?;
         let now = clock.now();
         // One that expired, or is under an earlier change, is replaced.
         let Ok(verified) = attestation.verify(identity, now) else { return Ok(None) };

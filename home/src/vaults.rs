@@ -208,7 +208,9 @@ impl Home {
         Ok(())
     }
 
-    fn soft_vault_dir(&self, name: &Name) -> PathBuf {
+    /// Where a software vault of this name is when it is in the home.
+    #[must_use]
+    pub fn soft_vault_dir(&self, name: &Name) -> PathBuf {
         self.dir("vaults").join(name.as_str())
     }
 }

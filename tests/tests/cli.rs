@@ -84,3 +84,38 @@ fn a_closed_pipe_and_a_full_disk() {
     assert_eq!(output.status.code(), Some(70));
     assert!(String::from_utf8_lossy(&output.stderr).contains("writing the result failed"));
 }
+
+/// What would be destroyed is told, and is still there; what would be refused is told as that.
+#[test]
+fn a_dry_run_changes_nothing() {
+    let mut kms = Kms::new();
+    kms.run(&["identity", "create", "issuer"]).code(0);
+    kms.run(&["identity", "create", "member"]).code(0);
+    kms.run(&["credential", "issue", "--as", "issuer", "--for", "member"]).code(0);
+    kms.run(&["vault", "create", "other"]).code(0);
+    kms.run(&["key", "generate", "build", "--vault", "other"]).code(0);
+    let create = ["authority", "create", "--project-identifier", "p", "--trusted-identities", "{}"];
+    // Its database, which it writes when it likes, is not in the home.
+    let at = ["--identity", "issuer", "--http-address", "127.0.0.1:0", "--store", "rocksdb:elsewhere"];
+    kms.run(&[&create[..], &at].concat()).code(0);
+    let before = kms.state();
+    for (arguments, code, told) in [
+        (&["key", "destroy", "build", "--vault", "other"][..], 0, "soft:name=build"),
+        (&["vault", "delete", "other"], 0, "with every key in it"),
+        (&["vault", "delete", "default"], 77, "the identity `issuer`, which has a key"),
+        (&["vault", "delete", "--all"], 77, "the identity `member`, which has a key"),
+        (&["vault", "move", "other", "--path", "there"], 0, "after it is copied"),
+        (&["identity", "delete", "member"], 0, "for good"),
+        (&["identity", "delete", "issuer"], 77, "the server `authority-p`"),
+        (&["identity", "rotate", "issuer"], 0, "old_key_destroyed"),
+        (&["authority", "stop"], 0, "the process"),
+        (&["node", "stop"], 0, "the process"),
+        (&["node", "delete", "authority-p"], 77, "--force"),
+        (&["node", "delete", "authority-p", "--force"], 0, "the record and the logs"),
+    ] {
+        let ran = kms.run(&[arguments, &["--dry-run", "--output", "json"]].concat()).code(code);
+        assert!(ran.stdout.contains(told) && ran.stdout.contains("\"dry_run\":true"), "{}", ran.stdout);
+        assert_eq!(kms.state(), before, "{arguments:?} has changed something");
+    }
+    assert_eq!(kms.run(&["authority", "show", "--output", "json"]).code(0).json()["running"], true);
+}

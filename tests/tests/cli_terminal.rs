@@ -133,3 +133,28 @@ fn consent_is_asked_for() {
         assert_eq!(identities.as_array().unwrap().len(), left);
     }
 }
+
+/// What takes long is told at a terminal, and gone when it is over; a script, and who wants quiet, hear nothing.
+#[test]
+fn what_is_waited_for_is_told() {
+    let mut kms = Kms::new();
+    kms.run(&["identity", "create", "alice"]).code(0);
+    let told = "waiting for another command that writes (";
+    let writer = home::Home::open(kms.home()).unwrap().write().unwrap();
+    let mut session = Session::start(&kms, &["identity", "default", "alice"]);
+    session.wait_for(told);
+    let quiet = Session::start(&kms, &["identity", "default", "alice", "--quiet"]);
+    let mut piped = kms.command(&["identity", "default", "alice"]);
+    let piped =
+        piped.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // Longer than it takes to be told: the one that is told counts the seconds.
+    session.wait_for("(1 s)");
+    drop(writer);
+    let (shown, code) = session.end();
+    assert_eq!(code, 0, "{shown}");
+    assert!(shown.ends_with("the default identity is `alice`\n") && shown.contains("\r   "), "{shown:?}");
+    let (shown, code) = quiet.end();
+    assert!(code == 0 && !shown.contains(told), "{shown:?}");
+    let output = piped.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}

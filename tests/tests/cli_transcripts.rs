@@ -34,6 +34,7 @@ transcripts! {
     projects: "project",
     members: "project-member",
     audit: "audit",
+    doctor: "doctor",
     the_program: "program",
     help: "help",
 }

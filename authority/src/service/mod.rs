@@ -20,8 +20,8 @@ use tokio::sync::Semaphore;
 
 pub use caller::Caller;
 pub use operator::Operator;
-pub use time::{accept_clock, clock_is_behind};
 use readiness::Probes;
+pub use time::{accept_clock, clock_is_behind};
 
 use crate::audit::AuditHead;
 use crate::authz::{Action, Actor, Allowed, Rules, authorise};

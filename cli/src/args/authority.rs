@@ -30,7 +30,7 @@ pub(crate) enum Verb {
     Reload(Named),
     /// Stop an authority, after the requests under way
     #[command(after_help = "Example:\n  ockam-kms authority stop authority-demo")]
-    Stop(Named),
+    Stop(Stop),
 }
 
 #[derive(Debug, Args)]
@@ -101,7 +101,7 @@ pub(crate) enum NodeVerb {
     Show(Named),
     /// Stop a server, after the requests under way
     #[command(after_help = "Example:\n  ockam-kms node stop authority-demo")]
-    Stop(Named),
+    Stop(Stop),
     /// Forget a server that does not run, and remove its data in the home
     #[command(after_help = "Example:\n  ockam-kms node delete authority-demo --yes")]
     Delete(Delete),
@@ -111,6 +111,15 @@ pub(crate) enum NodeVerb {
 pub(crate) struct Named {
     /// The name; not needed while there is only one
     pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// The name; not needed while there is only one
+    pub(crate) name: Option<String>,
+    /// Say what would be destroyed and what depends on it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -145,6 +154,9 @@ pub(crate) struct Delete {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Say what would be destroyed and what depends on it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

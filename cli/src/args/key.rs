@@ -110,4 +110,7 @@ pub(crate) struct Destroy {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Say what would be destroyed and what depends on it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }

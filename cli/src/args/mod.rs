@@ -109,6 +109,12 @@ pub(crate) enum Noun {
     /// The audit log of an authority
     #[command(subcommand)]
     Audit(authority::AuditVerb),
+    /// Look for what is wrong with the home, its vaults, identities and servers, and say what to do; exit code 65 when
+    /// something is
+    #[command(after_help = "Examples:
+  ockam-kms doctor
+  ockam-kms doctor --pin-file /etc/ca.pin --output json")]
+    Doctor,
     /// The version and the backends of this build
     #[command(after_help = "Example:\n  ockam-kms version --output json")]
     Version,

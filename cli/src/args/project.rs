@@ -82,6 +82,9 @@ pub(crate) struct Ticket {
     /// Revoke the ticket of this reference
     #[arg(long, value_name = "REFERENCE", conflicts_with_all = ["list", "attributes", "expires_in", "usage_count", "relay", "enroller", "hex"])]
     pub(crate) revoke: Option<String>,
+    /// Say with --revoke what would be revoked, and change nothing
+    #[arg(long, requires = "revoke")]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -176,6 +179,9 @@ pub(crate) struct Delete {
     /// Every member that you may delete, but yourself
     #[arg(long)]
     pub(crate) all: bool,
+    /// Say what would be destroyed and what depends on it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) at: At,
 }

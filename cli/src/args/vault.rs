@@ -114,6 +114,9 @@ pub(crate) struct Move {
     /// The directory it moves to, which must not exist yet
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) path: PathBuf,
+    /// Say what would be destroyed and what depends on it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -127,4 +130,7 @@ pub(crate) struct Delete {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Say what would be destroyed and what depends on it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }

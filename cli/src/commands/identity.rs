@@ -9,6 +9,7 @@ use vault::soft::Lock;
 use super::{resolve, rotate};
 use crate::args::identity::{Create, Delete, Encoding, Show, Verb, Verify};
 use crate::context::{Context, optional_name, random_name};
+use crate::dry_run::Preview;
 use crate::error::{Error, Result, shown};
 use crate::exit::Kind;
 use crate::output::{Report, blocks, table, time};
@@ -245,6 +246,9 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
         None => home.identities()?.into_iter().map(|(name, _)| name).collect(),
     };
     let shown = names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+    if delete.dry_run {
+        return preview_of_delete(home, &names, delete.keep_keys).map(Preview::report);
+    }
     let keys = if delete.keep_keys { "" } else { " Its keys are destroyed for good." };
     context.confirm(delete.yes, &format!("Delete {shown}?{keys}"))?;
     let writer = context.writer()?;
@@ -267,6 +271,38 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
         all => all.iter().map(|name| json!({ "name": name.as_str() })).collect(),
     };
     Ok(Report::new(format!("deleted: {shown}"), json).machine(shown))
+}
+
+fn preview_of_delete(home: &Home, names: &[Name], keep_keys: bool) -> Result<Preview> {
+    let mut preview = Preview::default();
+    for name in names {
+        let record = home.identity(name)?;
+        preview.destroys(format!("the record of the identity `{name}`, {}", record.identifier()));
+        let shared = is_shared(home, name)?;
+        let credential_key = record.credential_key().map(|record| &record.key);
+        for key in record.key().into_iter().chain(credential_key) {
+            let told = format!("the key `{}` in the vault `{}`", key.uri()?, key.vault()?);
+            if keep_keys {
+                preview.keeps(told);
+            } else if shared {
+                preview.keeps(format!("{told}, which another identity uses too"));
+            } else {
+                preview.destroys(format!("{told}, for good"));
+            }
+        }
+        for (server, record, running) in home.servers()? {
+            if running && record.identity == name.as_str() {
+                preview.needed_by(format!("the server `{server}`, which issues by it"));
+            }
+        }
+        let about = record.identifier();
+        let stored =
+            home.credentials()?.into_iter().filter(|one| one.subject == about || one.issuer == about);
+        for credential in stored {
+            preview.keeps(format!("the stored credential `{}`, which names it", shown(&credential.scope)));
+        }
+    }
+    Ok(preview)
 }
 
 /// Whether another identity adopted the same primary key: then it is not this one's to destroy.

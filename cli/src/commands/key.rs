@@ -13,6 +13,7 @@ use vault::{
 
 use crate::args::key::{Destroy, Generate, Message, Sign, Verb, Verify};
 use crate::context::{Context, optional_name, random_name};
+use crate::dry_run::Preview;
 use crate::error::{Error, Result, io, shown};
 use crate::exit::Kind;
 use crate::interrupt;
@@ -248,6 +249,17 @@ fn from_hex(what: &str, text: &str) -> Result<Vec<u8>> {
 fn destroy(context: &Context, destroy: &Destroy) -> Result<Report> {
     let open = Open::vault(context, destroy.which.vault.as_deref())?;
     let key = open.find(&destroy.which.key)?;
+    if destroy.dry_run {
+        let mut preview = Preview::default();
+        preview.destroys(format!("the key `{}` in the vault `{}`, for good", key.uri, open.name));
+        for vault in locked(context, &open, &key)? {
+            preview.needed_by(format!("the vault {vault}, which it locks"));
+        }
+        for user in users(context, &key)? {
+            preview.needed_by(format!("the identity `{user}`"));
+        }
+        return Ok(preview.report());
+    }
     context.confirm(destroy.yes, &format!("Destroy the key `{}` for good?", key.name))?;
     let _writer = context.writer()?;
     context.refuse_while_rotating(None)?;
@@ -278,27 +290,42 @@ async fn end<P: vault::Purpose>(facet: &(impl Custody<P> + ?Sized), uri: &KeyUri
     facet.destroy(key).await
 }
 
-/// An identity may know the vault of a key under another name, when one token is registered twice.
-fn refuse_while_needed(context: &Context, open: &Open, key: &KeyInfo) -> Result<()> {
+/// The vaults that a key locks.
+fn locked(context: &Context, open: &Open, key: &KeyInfo) -> Result<Vec<String>> {
+    let locked = context.home()?.locked_with_key(&open.name, &*open.vault, &key.uri)?;
+    Ok(locked.iter().map(|name| format!("`{name}`")).collect())
+}
+
+/// The identities that need a key. One may know its vault under another name, when one token is registered twice.
+fn users(context: &Context, key: &KeyInfo) -> Result<Vec<String>> {
+    let Some(public) = &key.public else { return Ok(Vec::new()) };
     let home = context.home()?;
-    let locked = home.locked_with_key(&open.name, &*open.vault, &key.uri)?;
-    if !locked.is_empty() {
-        let names = locked.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        return Err(Error::new(
-            Kind::Denied,
-            format!("the key `{}` in the vault `{}` locks the vault {names}", key.name, open.name),
-        )
-        .with_hint(
-            "without it nothing opens that vault: change its lock first with `ockam-kms vault rekey`",
-        ));
-    }
-    let Some(public) = &key.public else { return Ok(()) };
     let mut users = Vec::new();
     for (vault, _) in home.vaults()? {
         users.extend(home.dependants(&vault, public)?.into_iter().map(|name| name.to_string()));
     }
     users.sort();
     users.dedup();
+    Ok(users)
+}
+
+fn refuse_while_needed(context: &Context, open: &Open, key: &KeyInfo) -> Result<()> {
+    let locked = locked(context, open, key)?;
+    if !locked.is_empty() {
+        return Err(Error::new(
+            Kind::Denied,
+            format!(
+                "the key `{}` in the vault `{}` locks the vault {}",
+                key.name,
+                open.name,
+                locked.join(", ")
+            ),
+        )
+        .with_hint(
+            "without it nothing opens that vault: change its lock first with `ockam-kms vault rekey`",
+        ));
+    }
+    let users = users(context, key)?;
     if users.is_empty() {
         return Ok(());
     }

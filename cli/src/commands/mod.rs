@@ -4,6 +4,7 @@ mod audit;
 mod authority;
 mod client;
 mod credential;
+mod doctor;
 mod identity;
 mod key;
 mod policy;
@@ -52,6 +53,7 @@ fn dispatch(context: &Context, noun: Noun) -> Result<Report> {
         Noun::Identity(verb) => identity::run(context, verb),
         Noun::Credential(verb) => credential::run(context, verb),
         Noun::Policy(verb) => policy::run(context, verb),
+        Noun::Doctor => doctor::run(context),
         Noun::Version => Ok(program::version()),
         Noun::Completion(completion) => program::completion(&completion),
         Noun::Manpages(manpages) => program::manpages(&manpages),

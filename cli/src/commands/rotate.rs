@@ -9,6 +9,7 @@ use crate::context::{Context, name, optional_name};
 use crate::error::{Error, Result};
 use crate::exit::Kind;
 use crate::output::{Report, table};
+use crate::progress;
 
 pub(super) fn run(context: &Context, rotate: &Rotate) -> Result<Report> {
     let home = context.home()?;
@@ -32,7 +33,9 @@ pub(super) fn run(context: &Context, rotate: &Rotate) -> Result<Report> {
     }
     // The server holds the lock while it rotates; asking it while holding the lock ourselves would be waiting for ever.
     if let Some(server) = home.server_of_identity(&identity)? {
+        let waiting = progress::waiting(context.output, "the server is rotating its identity");
         let answer = ask(&home.control_socket(&server), &Ask::Rotate(plan))?;
+        drop(waiting);
         let outcome: Outcome = serde_json::from_value(answer).map_err(|e| {
             Error::new(Kind::Internal, format!("the server `{server}` gave an answer that is not understood"))
                 .with_source(e)

@@ -4,6 +4,8 @@ mod check;
 mod lock;
 mod rekey;
 
+pub(crate) use check::{exposed, key_file_beside};
+
 use home::{Home, Kek, Name};
 use serde_json::{Value, json};
 use vault::soft::Lock;
@@ -11,6 +13,7 @@ use vault::{Interact as _, KeyUri, Scheme};
 
 use crate::args::vault::{Create, Delete, Move, Verb};
 use crate::context::{Context, name, optional_name, random_name};
+use crate::dry_run::Preview;
 use crate::error::{Error, Result};
 use crate::exit::Kind;
 use crate::output::{Report, blocks, table};
@@ -171,6 +174,9 @@ fn default(context: &Context, wanted: Option<&str>) -> Result<Report> {
 fn move_vault(context: &Context, moved: &Move) -> Result<Report> {
     let vault = name("a vault", &moved.name)?;
     context.home()?.vault(&vault)?;
+    if moved.dry_run {
+        return preview_of_move(context.read()?, &vault, &moved.path).map(Preview::report);
+    }
     let writer = context.writer()?;
     context.refuse_while_rotating(None)?;
     let home = context.home()?;
@@ -190,6 +196,9 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
         }
         None => home.vaults()?.into_iter().map(|(name, _)| name).collect(),
     };
+    if delete.dry_run {
+        return preview_of_delete(context.read()?, &names).map(Preview::report);
+    }
     let shown = names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
     context.confirm(
         delete.yes,
@@ -206,6 +215,45 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
         all => all.iter().map(|name| json!({ "name": name.as_str() })).collect(),
     };
     Ok(Report::new(format!("deleted: {shown}"), json).machine(shown))
+}
+
+fn preview_of_delete(home: &Home, names: &[Name]) -> Result<Preview> {
+    let mut preview = Preview::default();
+    for name in names {
+        preview.destroys(format!("the record of the vault `{name}`"));
+        let uri = home.vault(name)?.uri()?;
+        let own = home.soft_vault_dir(name);
+        if uri.scheme() == Scheme::Soft && own.exists() {
+            preview.destroys(format!("`{}` with every key in it, for good", own.display()));
+        } else {
+            preview.keeps(format!("the keys of `{name}`, in {uri}"));
+        }
+        for (user, record) in home.identities()? {
+            if record.uses_vault(name) {
+                preview.needed_by(format!("the identity `{user}`, which has a key in `{name}`"));
+            }
+        }
+        for locked in home.locked_with(name)? {
+            preview.needed_by(format!("the vault `{locked}`, which a key in `{name}` locks"));
+        }
+    }
+    Ok(preview)
+}
+
+fn preview_of_move(home: &Home, name: &Name, to: &std::path::Path) -> Result<Preview> {
+    let mut preview = Preview::default();
+    let uri = home.vault(name)?.uri()?;
+    match (uri.scheme(), uri.text("path")?) {
+        (Scheme::Soft, Some(from)) => {
+            preview.destroys(format!("`{from}`, after it is copied"));
+            preview.keeps(format!("its keys, in `{}`", to.display()));
+        }
+        _ => preview.needed_by(format!("{uri}: only software vaults can be moved")),
+    }
+    if to.exists() {
+        preview.needed_by(format!("`{}`, which already exists", to.display()));
+    }
+    Ok(preview)
 }
 
 /// A vault as it is shown.

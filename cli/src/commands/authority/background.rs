@@ -22,6 +22,7 @@ use crate::error::{Error, Result, io};
 use crate::exit::Kind;
 use crate::interrupt;
 use crate::output::Report;
+use crate::progress;
 use crate::secret_input::Source;
 
 /// How long a server may take to become ready: a token may be slow, and a store may have a log to replay.
@@ -45,7 +46,9 @@ pub(super) fn run(context: &Context, plan: &Plan) -> Result<Report> {
     let log_path = log_file(home, &plan.name);
     let log = open_log(home, plan, &log_path)?;
     let mut child = Started::spawn(context, plan, &log)?;
+    let waiting = progress::waiting(context.output, "waiting for the authority to be ready");
     wait_until_ready(home, plan, &mut child, &log_path)?;
+    drop(waiting);
     child.release()?;
     show::created(home, &plan.name)
 }

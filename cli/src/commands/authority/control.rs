@@ -144,6 +144,7 @@ impl Running {
         Ok(json!({
             "name": self.name.as_str(),
             "pid": self.record.pid,
+            "version": env!("CARGO_PKG_VERSION"),
             "ready": ready,
             "http_address": self.record.http_address,
             "tls": self.record.tls,

@@ -12,11 +12,13 @@ use home::control::{Ask, ask};
 use home::{Home, Name, ServerRecord};
 use serde_json::{Value, json};
 
-use crate::args::authority::{Create, Delete, NodeVerb, Verb};
+use crate::args::authority::{Create, Delete, NodeVerb, Stop, Verb};
 use crate::context::{Context, name, optional_name};
+use crate::dry_run::Preview;
 use crate::error::{Error, Result, io};
 use crate::exit::Kind;
 use crate::output::{Report, blocks, table};
+use crate::progress;
 pub(crate) use control::{orphans_of, write_log};
 use plan::Plan;
 pub(crate) use serve::ensure_vault;
@@ -30,7 +32,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
         Verb::List => list(context),
         Verb::Show(which) => show::run(context, &which),
         Verb::Reload(named) => reload(context, named.name.as_deref()),
-        Verb::Stop(named) => stop(context, named.name.as_deref()),
+        Verb::Stop(which) => stop(context, &which),
     }
 }
 
@@ -42,7 +44,7 @@ pub(crate) fn run_node(context: &Context, verb: NodeVerb) -> Result<Report> {
             let name = server_name(home, named.name.as_deref())?;
             show::local(home, &name)
         }
-        NodeVerb::Stop(named) => stop(context, named.name.as_deref()),
+        NodeVerb::Stop(which) => stop(context, &which),
         NodeVerb::Delete(delete) => self::delete(context, &delete),
     }
 }
@@ -118,12 +120,29 @@ fn reload(context: &Context, given: Option<&str>) -> Result<Report> {
         .machine(name.as_str()))
 }
 
-fn stop(context: &Context, given: Option<&str>) -> Result<Report> {
+fn stop(context: &Context, which: &Stop) -> Result<Report> {
     let home = context.home()?;
-    let name = server_name(home, given)?;
-    let was_running = home.server(&name)?.1;
+    let name = server_name(home, which.name.as_deref())?;
+    let (record, was_running) = home.server(&name)?;
+    if which.dry_run {
+        let mut preview = Preview::default();
+        if was_running {
+            preview.destroys(format!(
+                "the process {} of the server `{name}`, which serves `{}`",
+                record.pid, record.project
+            ));
+            if record.store == "memory:" {
+                preview.destroys("its members, tickets and audit log, which are in its memory alone");
+            }
+        }
+        if record.store != "memory:" {
+            preview.keeps(format!("its store `{}`", record.store));
+        }
+        preview.keeps(format!("the identity `{}` and its keys", record.identity));
+        return Ok(preview.report());
+    }
     if was_running {
-        end(home, &name)?;
+        end(context, &name)?;
     }
     let words = if was_running { "stopped" } else { "was not running" };
     Ok(Report::new(
@@ -133,8 +152,25 @@ fn stop(context: &Context, given: Option<&str>) -> Result<Report> {
     .machine(name.as_str()))
 }
 
+fn preview_of_delete(home: &Home, name: &Name, record: &ServerRecord, in_the_way: bool) -> Preview {
+    let mut preview = Preview::default();
+    preview.destroys(format!("the record and the logs of the server `{name}`"));
+    if record.store == plan::store_url(&plan::default_store(home, name)) {
+        preview.destroys(format!("its store `{}`: members, tickets and audit log", record.store));
+    } else {
+        preview.keeps(format!("its store `{}`", record.store));
+    }
+    preview.keeps(format!("the identity `{}` and its keys", record.identity));
+    if in_the_way {
+        preview.needed_by(format!("the process {}, which is running: --force stops it", record.pid));
+    }
+    preview
+}
+
 /// Asks a server to end, and waits until it has.
-fn end(home: &Home, name: &Name) -> Result<()> {
+fn end(context: &Context, name: &Name) -> Result<()> {
+    let _waiting = progress::waiting(context.output, "waiting for the server to end");
+    let home = context.home()?;
     match ask(&home.control_socket(name), &Ask::Stop) {
         Ok(_) => {}
         // It may be ending already.
@@ -159,6 +195,9 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
     let name = name("a server", &delete.name)?;
     let home = context.home()?;
     let (record, running) = home.server(&name)?;
+    if delete.dry_run {
+        return Ok(preview_of_delete(home, &name, &record, running && !delete.force).report());
+    }
     if running && !delete.force {
         return Err(Error::new(Kind::Denied, format!("the server `{name}` is running"))
             .with_hint("stop it first, or add --force"));
@@ -172,7 +211,7 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
     };
     context.confirm(delete.yes, &question)?;
     if running {
-        end(home, &name)?;
+        end(context, &name)?;
     }
     let writer = context.writer()?;
     // Held until the end, so that it cannot be started meanwhile.

@@ -8,6 +8,7 @@ use super::attributes;
 use crate::args::project::{Add, Delete, MemberVerb, ShowMember};
 use crate::commands::client::Asking;
 use crate::context::Context;
+use crate::dry_run::Preview;
 use crate::error::{Error, Result};
 use crate::output::{Report, blocks, table, time};
 
@@ -56,6 +57,26 @@ fn show(context: &Context, show: &ShowMember) -> Result<Report> {
 fn delete(context: &Context, delete: &Delete) -> Result<Report> {
     let member = delete.member.as_deref().map(identifier).transpose()?;
     let asking = Asking::new(context, &delete.at)?;
+    if delete.dry_run {
+        let mut preview = Preview::default();
+        let members = match &member {
+            Some(member) => vec![asking.client.member(member)?],
+            None => asking.client.members()?,
+        };
+        for member in members {
+            let ours = member.identifier == asking.client.identity().identifier();
+            let told = format!("the membership of {}", member.identifier);
+            match (member.pre_trusted || delete.all && ours, delete.all) {
+                (true, true) => preview.keeps(told),
+                (true, false) => {
+                    preview.needed_by("the configuration of the authority, which names this member")
+                }
+                (false, _) => preview.destroys(told),
+            }
+        }
+        preview.keeps("credentials that were issued already, until they expire");
+        return Ok(preview.report());
+    }
     match member {
         Some(member) => {
             asking.client.delete_member(&member)?;

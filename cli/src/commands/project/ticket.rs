@@ -11,7 +11,9 @@ use super::ticket_text::TicketText;
 use crate::args::project::Ticket;
 use crate::commands::client::Asking;
 use crate::context::Context;
+use crate::dry_run::Preview;
 use crate::error::{Error, Result};
+use crate::exit::Kind;
 use crate::output::{Report, blocks, table, time};
 
 /// Beyond both of these a ticket is likelier to leak than to be needed, as the reference warns too.
@@ -144,7 +146,19 @@ fn revoke(context: &Context, ticket: &Ticket, reference: &str) -> Result<Report>
         Error::invalid(problem.to_string())
             .with_hint("`ockam-kms project ticket --list` shows the references")
     })?;
-    Asking::new(context, &ticket.at)?.client.revoke_ticket(&reference)?;
+    let asking = Asking::new(context, &ticket.at)?;
+    if ticket.dry_run {
+        let found = asking.client.tickets()?.into_iter().find(|one| one.reference == reference);
+        let found = found.ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("there is no ticket `{reference}`"))
+                .with_hint("`ockam-kms project ticket --list` shows those that there are")
+        })?;
+        let mut preview = Preview::default();
+        preview.destroys(format!("the ticket {reference}, with {} uses left", found.uses_left));
+        preview.keeps("whoever became a member by it, who stays one");
+        return Ok(preview.report());
+    }
+    asking.client.revoke_ticket(&reference)?;
     let reference = reference.to_string();
     Ok(Report::new(format!("the ticket {reference} is revoked"), json!({ "reference": reference }))
         .machine(reference))

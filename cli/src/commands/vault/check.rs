@@ -148,26 +148,36 @@ async fn seal(vault: &Arc<dyn Vault>, name: &KeyName) -> Step<()> {
 
 /// What makes the guard of a vault worth less than it looks.
 fn warnings(uri: &KeyUri, lock: &Shown) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let by = match lock {
+        Shown::Known(by) => Some(by),
+        Shown::Device | Shown::Unknown(_) => None,
+    };
+    by.and_then(|by| key_file_beside(uri, by)).into_iter().chain(exposed(uri)).collect()
+}
+
+/// That the key file that locks a software vault lies in its own directory.
+pub(crate) fn key_file_beside(uri: &KeyUri, lock: &LockedBy) -> Option<String> {
+    let LockedBy::KeyFile(file) = lock else { return None };
+    let path = uri.text("path").ok().flatten().filter(|_| uri.scheme() == Scheme::Soft)?;
+    file.starts_with(path).then(|| {
+        "the key file lies beside the keys: it protects copies that leave it out, not this directory"
+            .to_owned()
+    })
+}
+
+/// What guards a vault and can be read by others.
+pub(crate) fn exposed(uri: &KeyUri) -> Option<String> {
     let text = |attribute| uri.text(attribute).ok().flatten();
     match uri.scheme() {
         Scheme::Soft => {
-            if let Some(path) = text("path").map(Path::new) {
-                if matches!(lock, Shown::Known(LockedBy::KeyFile(file)) if file.starts_with(path)) {
-                    warnings.push(
-                        "the key file lies beside the keys: it protects copies that leave it out, not this directory".to_owned(),
-                    );
-                }
-                warnings.extend(open_to_others(path, "the directory of the vault"));
-            }
+            text("path").and_then(|path| open_to_others(Path::new(path), "the directory of the vault"))
         }
         Scheme::Pkcs11 => {
-            let pin = text("pin-source").and_then(|source| source.strip_prefix("file:")).map(Path::new);
-            warnings.extend(pin.and_then(|path| open_to_others(path, "the file with the PIN")));
+            let pin = text("pin-source").and_then(|source| source.strip_prefix("file:"));
+            pin.and_then(|path| open_to_others(Path::new(path), "the file with the PIN"))
         }
-        _ => {}
+        _ => None,
     }
-    warnings
 }
 
 fn open_to_others(path: &Path, what: &str) -> Option<String> {
