@@ -71,8 +71,6 @@ struct Shared<D> {
     /// What makes a worker's `D`, until the pool is closed.
     make: Mutex<Option<Make<D>>>,
     state: Mutex<State<D>>,
-    /// Told when there is work.
-    work: Condvar,
     /// Told when the watchdog sleeps and there is something to watch.
     watch: Condvar,
     /// Told when a worker is gone.
@@ -82,6 +80,9 @@ struct Shared<D> {
 struct State<D> {
     queue: VecDeque<Job<D>>,
     running: HashMap<u64, Ticket>,
+    /// Workers that wait for work, each with what wakes it. The last is woken first: what it needs is still in the
+    /// processor's caches.
+    idle: Vec<(u64, Arc<Condvar>)>,
     /// Workers that were written off and have not come back.
     hanging: usize,
     /// Workers that are not written off.
@@ -107,6 +108,7 @@ impl<D: 'static> Pool<D> {
         let state = State {
             queue: VecDeque::new(),
             running: HashMap::new(),
+            idle: Vec::new(),
             hanging: 0,
             staff: 0,
             alive: 0,
@@ -121,7 +123,6 @@ impl<D: 'static> Pool<D> {
                 settings,
                 make: Mutex::new(Some(Box::new(make))),
                 state: Mutex::new(state),
-                work: Condvar::new(),
                 watch: Condvar::new(),
                 gone: Condvar::new(),
             }),
@@ -172,8 +173,11 @@ impl<D: 'static> Shared<D> {
         }
         state.queue.push_back(job);
         let asleep = state.asleep;
+        let woken = state.idle.pop();
         drop(state);
-        self.work.notify_one();
+        if let Some((_, bell)) = woken {
+            bell.notify_one();
+        }
         if asleep {
             self.watch.notify_one();
         }
@@ -220,7 +224,8 @@ impl<D: 'static> Shared<D> {
     }
 
     fn work_at(&self, id: u64, mut desk: D) {
-        while let Some(job) = self.take(id) {
+        let bell = Arc::new(Condvar::new());
+        while let Some(job) = self.take(id, &bell) {
             let deadline = job.ticket.deadline;
             (job.work)(&mut desk, deadline);
             let mut state = self.lock();
@@ -236,7 +241,7 @@ impl<D: 'static> Shared<D> {
         }
     }
 
-    fn take(&self, id: u64) -> Option<Job<D>> {
+    fn take(&self, id: u64, bell: &Arc<Condvar>) -> Option<Job<D>> {
         let mut state = self.lock();
         loop {
             while let Some(job) = state.queue.pop_front() {
@@ -251,7 +256,10 @@ impl<D: 'static> Shared<D> {
                 state.staff -= 1;
                 return None;
             }
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle.push((id, Arc::clone(bell)));
+            state = bell.wait(state).unwrap_or_else(PoisonError::into_inner);
+            // It may have woken by itself.
+            state.idle.retain(|(other, _)| *other != id);
         }
     }
 
@@ -341,7 +349,7 @@ impl<D: 'static> Drop for Pool<D> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.closed = true;
-        self.shared.work.notify_all();
+        state.idle.drain(..).for_each(|(_, bell)| bell.notify_one());
         self.shared.watch.notify_all();
         let until = Instant::now() + LEAVE;
         while state.alive > state.hanging {

@@ -141,3 +141,24 @@ fn a_closed_pool_ends_its_threads() {
         thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[test]
+fn one_caller_is_served_by_one_worker() {
+    let settings = Settings { workers: 4, deadline: Duration::from_secs(60), queue: 16 };
+    let made = AtomicUsize::new(0);
+    let pool = Pool::start("device", settings, move || made.fetch_add(1, Ordering::SeqCst)).unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    let all_are_idle = || {
+        while pool.shared.lock().idle.len() < 4 {
+            assert!(Instant::now() < until, "the workers do not come to rest");
+            thread::yield_now();
+        }
+    };
+    let served: Vec<usize> = (0..20)
+        .map(|_| {
+            all_are_idle();
+            block_on(pool.submit(Effect::Reads, |desk, _| Ok(*desk))).unwrap()
+        })
+        .collect();
+    assert!(served.iter().all(|desk| Some(desk) == served.first()), "{served:?}");
+}
