@@ -3,18 +3,20 @@
 #   make demo    the main job, from a SoftHSM token to a policy decision, printed command by command
 #   make test    every test
 #   make torture 1,000 kills of the authority, 200 deaths within a signature
+#   make constant-time  signing, agreeing, unsealing and comparing in release code, under valgrind
 #   make check   formatting, lints, documentation, licences
 #   make bench   our crates beside their peers, one table with ratios
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture check bench interop
+.PHONY: help setup demo test torture constant-time check bench interop
 
 # Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop and bench are workspaces of
 # their own, with heavy dependencies of their own, so each has a directory of its own in it.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 INTEROP_TARGET := $(TARGET)/interop
 BENCH_TARGET := $(TARGET)/bench
+CONSTANT_TIME_TARGET := $(TARGET)/constant-time
 export CARGO_TERM_COLOR ?= auto
 
 help:
@@ -37,6 +39,12 @@ test: setup interop
 	OCKAM_JUDGE="$(INTEROP_TARGET)/debug/ockam-judge" cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc
 	cd tests/interop && CARGO_TARGET_DIR="$(INTEROP_TARGET)" cargo nextest run --locked
+	$(MAKE) constant-time
+
+# What is done with secrets, in its release code under valgrind: no jump and no address depends on them.
+constant-time: setup
+	cd tests/constant-time && CARGO_TARGET_DIR="$(CONSTANT_TIME_TARGET)" cargo test --locked --release
+	cd tests/constant-time && CARGO_TARGET_DIR="$(CONSTANT_TIME_TARGET)" cargo run --locked --release
 
 # The kills that `make test` does 300 of, and the bound on the time of a start.
 torture: setup
@@ -48,6 +56,7 @@ check:
 	cargo fmt --all --check
 	cd tests/interop && cargo fmt --check
 	cd bench && cargo fmt --check
+	cd tests/constant-time && cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	cargo deny --locked check bans licenses sources

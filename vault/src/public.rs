@@ -45,6 +45,11 @@ impl From<ed25519_dalek::VerifyingKey> for Ed25519Point {
 pub struct P256Point([u8; 65]);
 
 impl P256Point {
+    /// Of a key that is parsed already.
+    pub(crate) fn of(key: &p256::ecdsa::VerifyingKey) -> Option<Self> {
+        key.to_sec1_point(false).as_bytes().try_into().ok().map(Self)
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 65] {

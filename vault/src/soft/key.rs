@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::aead;
 use crate::error::{Error, Kind, Result};
-use crate::public::{AgreementKey, Signature, VerifyingKey};
+use crate::public::{AgreementKey, P256Point, Signature, VerifyingKey};
 use crate::purpose::{Agreement, Purpose, Sealing, Signing};
 use crate::secret::SecretBytes;
 use crate::spec::Algorithm;
@@ -119,10 +119,7 @@ impl PublicOf for Signing {
     fn public_of(material: &Material) -> Option<VerifyingKey> {
         match material {
             Material::Ed25519(key) => Some(VerifyingKey::Ed25519(key.verifying_key().into())),
-            Material::EcdsaP256(key) => {
-                let point = key.verifying_key().to_sec1_point(false);
-                VerifyingKey::from_bytes(Algorithm::EcdsaP256, point.as_bytes()).ok()
-            }
+            Material::EcdsaP256(key) => P256Point::of(key.verifying_key()).map(VerifyingKey::EcdsaP256),
             _ => None,
         }
     }
