@@ -6,6 +6,7 @@ use std::fmt;
 use identity::{Identifier, Timestamp, check_attribute};
 use serde::{Deserialize, Serialize};
 
+use crate::http::openapi::{IdentifierText, Seconds};
 use crate::problem::Problem;
 
 /// The attribute that makes a member an enroller.
@@ -101,15 +102,18 @@ impl fmt::Debug for MemberAttributes {
 }
 
 /// Somebody the authority issues credentials to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Member {
     /// Who.
+    #[schema(value_type = IdentifierText)]
     pub identifier: Identifier,
     /// What their credentials say.
     pub attributes: MemberAttributes,
     /// Who added them: an enroller, the issuer of their ticket, or the authority itself.
+    #[schema(value_type = IdentifierText)]
     pub added_by: Identifier,
     /// When.
+    #[schema(value_type = Seconds)]
     pub added_at: Timestamp,
     /// Whether they were named when the authority was started, and cannot be deleted by a request.
     pub pre_trusted: bool,

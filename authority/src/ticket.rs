@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use vault::SecretBytes;
 use zeroize::Zeroizing;
 
+use crate::http::openapi::{IdentifierText, ReferenceText, Seconds};
 use crate::member::MemberAttributes;
 use crate::problem::Problem;
 
@@ -165,17 +166,21 @@ impl NewTicket {
 }
 
 /// A ticket, as far as it may be shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Ticket {
     /// What it is called.
+    #[schema(value_type = ReferenceText)]
     pub reference: Reference,
     /// What it gives.
     pub attributes: MemberAttributes,
     /// The enroller who had it made.
+    #[schema(value_type = IdentifierText)]
     pub issued_by: Identifier,
     /// When.
+    #[schema(value_type = Seconds)]
     pub created_at: Timestamp,
     /// The first second at which it is no longer good.
+    #[schema(value_type = Seconds)]
     pub expires_at: Timestamp,
     /// How often it can still be used.
     pub uses_left: u32,

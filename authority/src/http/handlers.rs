@@ -38,6 +38,7 @@ pub(super) async fn handle(shared: &Shared, call: Call, arrived: Arrived) -> Ans
     match call {
         Call::Health => return json(StatusCode::OK, &HealthAnswer { alive: true }),
         Call::Ready => return ready(shared).await,
+        Call::OpenApi => return openapi(),
         Call::Issuer => return issuer(shared),
         _ => {}
     }
@@ -70,7 +71,7 @@ async fn signed(shared: &Shared, call: Call, caller: &Caller, arrived: &Arrived)
     let authority = &shared.authority;
     match call {
         // Answered before.
-        Call::Health | Call::Ready | Call::Issuer => Err(Problem::Internal.into()),
+        Call::Health | Call::Ready | Call::OpenApi | Call::Issuer => Err(Problem::Internal.into()),
         Call::Enrol => enrol(shared, caller, arrived).await,
         Call::Credential => {
             empty(arrived)?;
@@ -163,14 +164,23 @@ async fn ready(shared: &Shared) -> Answered {
     }
 }
 
+fn openapi() -> Answered {
+    let document = super::openapi::document().ok_or(Problem::Internal)?;
+    Ok(written(StatusCode::OK, Body::from(document)))
+}
+
 fn json(status: StatusCode, value: &impl Serialize) -> Answered {
     let body = serde_json::to_vec(value).map_err(|_| Problem::Internal)?;
-    let mut response = Response::new(Body::from(body));
+    Ok(written(status, Body::from(body)))
+}
+
+fn written(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    response
 }
 
 fn nothing() -> Answered {

@@ -18,6 +18,7 @@ mod fault;
 #[cfg(test)]
 mod golden;
 mod handlers;
+pub(crate) mod openapi;
 pub(crate) mod problem;
 mod ready;
 mod replay;

@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::fault::Fault;
 use super::ready::Missing;
@@ -56,13 +57,16 @@ impl From<Fault> for Refused {
 }
 
 /// How a problem is written down.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Problem)]
 pub(crate) struct ProblemBody {
     /// What happened, as a URI: one for each row of the table, and never changed.
     #[serde(rename = "type", default)]
+    #[schema(required = true, pattern = "^urn:ockam-kms:problem:[a-z-]+$")]
     pub(crate) type_uri: String,
     /// The same for people, the same words each time.
     #[serde(default)]
+    #[schema(required = true)]
     pub(crate) title: String,
     /// The kind, from a closed list that never changes: what programs decide by.
     pub(crate) kind: String,

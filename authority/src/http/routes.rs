@@ -55,6 +55,7 @@ impl Route {
 pub(crate) enum Call {
     Health,
     Ready,
+    OpenApi,
     Issuer,
     Enrol,
     Credential,
@@ -82,6 +83,7 @@ impl Call {
             | Self::RevokeTicket => true,
             Self::Health
             | Self::Ready
+            | Self::OpenApi
             | Self::Issuer
             | Self::ListMembers
             | Self::ListMemberIds
@@ -99,6 +101,7 @@ const fn route(method: &'static str, path: &'static str, action: Option<Action>,
 pub const ROUTES: &[Route] = &[
     route("GET", "/healthz", None, Call::Health),
     route("GET", "/readyz", None, Call::Ready),
+    route("GET", "/openapi.json", None, Call::OpenApi),
     route("GET", "/v1/issuer", Some(Action::ReadIssuer), Call::Issuer),
     route("POST", "/v1/enrol", Some(Action::Enrol), Call::Enrol),
     route("POST", "/v1/credential", Some(Action::GetCredential), Call::Credential),

@@ -5,24 +5,31 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use identity::{Identifier, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use utoipa::ToSchema;
 
+use super::openapi::{HexText, IdentifierText, ReferenceText, Seconds};
 use crate::member::MemberAttributes;
 use crate::ticket::{Reference, Ticket};
 
 /// `GET /v1/issuer`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct IssuerAnswer {
+    #[schema(value_type = IdentifierText)]
     pub(crate) identifier: Identifier,
+    #[schema(value_type = HexText)]
     pub(crate) change_history: String,
+    #[schema(value_type = Vec<HexText>)]
     pub(crate) attestations: Vec<String>,
+    #[schema(value_type = HexText)]
     pub(crate) bundle: String,
 }
 
 /// `POST /v1/enrol`.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EnrolRequest {
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub(crate) code: String,
 }
 
@@ -33,48 +40,60 @@ impl fmt::Debug for EnrolRequest {
 }
 
 /// `POST /v1/credential`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct CredentialAnswer {
+    #[schema(value_type = HexText)]
     pub(crate) credential: String,
+    #[schema(value_type = Seconds)]
     pub(crate) expires_at: Timestamp,
 }
 
 /// `POST /v1/members`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AddMemberRequest {
+    #[schema(value_type = IdentifierText)]
     pub(crate) identifier: Identifier,
     #[serde(default)]
+    #[schema(value_type = MemberAttributes, required = false)]
     pub(crate) attributes: BTreeMap<String, String>,
 }
 
 /// `DELETE /v1/members`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct DeletedAnswer {
     pub(crate) deleted: u64,
 }
 
 /// `POST /v1/tickets`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MakeTicketRequest {
     #[serde(default)]
+    #[schema(value_type = MemberAttributes, required = false)]
     pub(crate) attributes: BTreeMap<String, String>,
     /// In seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 31_536_000)]
     pub(crate) expires_in: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub(crate) uses: Option<u32>,
 }
 
 /// The answer to that: the ticket, and the one time that its code is shown.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub(crate) struct TicketAnswer {
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub(crate) code: String,
+    #[schema(value_type = ReferenceText)]
     pub(crate) reference: Reference,
     pub(crate) attributes: MemberAttributes,
+    #[schema(value_type = IdentifierText)]
     pub(crate) issued_by: Identifier,
+    #[schema(value_type = Seconds)]
     pub(crate) created_at: Timestamp,
+    #[schema(value_type = Seconds)]
     pub(crate) expires_at: Timestamp,
     pub(crate) uses_left: u32,
 }
@@ -112,7 +131,7 @@ impl fmt::Debug for TicketAnswer {
 }
 
 /// `GET /readyz`. When it is not ready, the answer is a problem, whose `missing` is the same.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ReadyAnswer {
     #[serde(default)]
     pub(crate) ready: bool,
@@ -122,7 +141,18 @@ pub(crate) struct ReadyAnswer {
 }
 
 /// `GET /healthz`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct HealthAnswer {
     pub(crate) alive: bool,
+}
+
+/// A whole number as JSON has them: `60.0` is one.
+fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    // Its text, so that nothing is rounded.
+    let text = number.to_string();
+    let digits = text.strip_suffix(".0").unwrap_or(&text);
+    let whole = digits.parse::<u64>().ok().and_then(|number| T::try_from(number).ok());
+    let unexpected = || de::Error::invalid_value(de::Unexpected::Other("number"), &"a whole number");
+    whole.map(Some).ok_or_else(unexpected)
 }

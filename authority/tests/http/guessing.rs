@@ -136,7 +136,7 @@ async fn one_identity_has_one_spelling() {
         format!("{identifier}:{}", change.to_ascii_uppercase()),
         format!("{}:{change}", identifier.trim_start_matches('I')),
         format!("{identifier}::{change}"),
-        format!("I0{}:{change}", &identifier[2..]),
+        format!("I{}{}:{change}", if identifier.starts_with("I0") { '1' } else { '0' }, &identifier[2..]),
     ] {
         let mut request = good.clone();
         request.keyid = spelling.clone();

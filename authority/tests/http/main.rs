@@ -15,6 +15,7 @@
 mod common;
 
 mod client;
+mod conformance;
 mod flow;
 mod guessing;
 mod history;

@@ -66,7 +66,8 @@ impl Cast {
         match (route.method, route.path) {
             (
                 "GET",
-                "/healthz" | "/readyz" | "/v1/issuer" | "/v1/members" | "/v1/member-ids" | "/v1/tickets",
+                "/healthz" | "/readyz" | "/openapi.json" | "/v1/issuer" | "/v1/members" | "/v1/member-ids"
+                | "/v1/tickets",
             )
             | ("POST", "/v1/credential")
             | ("DELETE", "/v1/members") => (route.path.to_owned(), String::new()),

@@ -135,10 +135,15 @@ impl RequestKey {
 
 /// The header that shows history and attestation: base64 of the CBOR array of both.
 pub(crate) fn shown(identity: &Identity, key: &RequestKey) -> String {
+    shown_as(identity, &key.attestation)
+}
+
+/// The same, of an attestation without its key.
+pub(crate) fn shown_as(identity: &Identity, attestation: &RequestKeyAttestation) -> String {
     let mut bytes = Vec::new();
     let mut encoder = minicbor::Encoder::new(&mut bytes);
     encoder.array(2).unwrap().bytes(identity.as_bytes()).unwrap();
-    encoder.bytes(&key.attestation.encode().unwrap()).unwrap();
+    encoder.bytes(&attestation.encode().unwrap()).unwrap();
     STANDARD.encode(bytes)
 }
 

@@ -69,7 +69,7 @@ async fn while_one_is_in_the_middle_another_gets_through_and_then_the_first() {
             }
         }
     }
-    assert_eq!(flows, ["/healthz", "/readyz", "/v1/issuer", "/v1/enrol"]);
+    assert_eq!(flows, ["/healthz", "/readyz", "/openapi.json", "/v1/issuer", "/v1/enrol"]);
 }
 
 /// One who fails, and fails again, takes nothing from another: neither a place, nor the ticket, nor the right to try.
