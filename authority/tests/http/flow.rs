@@ -181,12 +181,11 @@ async fn anybody_reads_the_issuer_and_how_it_is() {
     let answer = plain(&site, "GET", "/readyz").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"ready":true,"missing":[]}"#));
     // The clock is set back: by less than the skew, and by more.
-    for (back, status, body) in
-        [(60, 200, r#"{"ready":true,"missing":[]}"#), (61, 503, r#"{"ready":false,"missing":["clock"]}"#)]
+    for (back, status, missing) in [(60, 200, serde_json::json!([])), (61, 503, serde_json::json!(["clock"]))]
     {
         site.world.clock.set(Timestamp(THEN.0 - back));
         let answer = plain(&site, "GET", "/readyz").await;
-        assert_eq!((answer.status, answer.body.as_str()), (status, body));
+        assert_eq!((answer.status, &answer.json()["missing"]), (status, &missing));
     }
     let refused = ask(&Arc::new(site.enroller().await), |client| client.members()).await.unwrap_err();
     assert_eq!(refused.kind(), Kind::Unavailable, "not that the request is from the future");
