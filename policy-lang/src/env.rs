@@ -72,6 +72,11 @@ impl Env {
         self.0.get(name)
     }
 
+    /// Whether the engine itself says that the subject showed a credential.
+    pub(crate) fn shows_a_credential(&self) -> bool {
+        matches!(self.get("subject.has_credential"), Some(Value::Bool(true)))
+    }
+
     /// All names and values, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))

@@ -10,8 +10,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::ast::{Expr, Kind, Operator};
-use crate::env::Env;
-use crate::eval::{Evaluated, evaluate};
+use crate::eval::{Evaluated, Evaluator};
 use crate::print::Clipped;
 use crate::span::Span;
 use crate::value::{Operand, View};
@@ -49,9 +48,9 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The reasons for `result`, which is what `expr` evaluates to in `env`.
-pub(crate) fn reasons(expr: &Expr, env: &Env, result: &Evaluated<'_>) -> Vec<Reason> {
-    let mut explainer = Explainer { env, reasons: Vec::new(), omitted: 0 };
+/// The reasons for `result`, which is what `evaluator` makes of `expr`.
+pub(crate) fn reasons<'a>(expr: &'a Expr, evaluator: &Evaluator<'a>, result: &Evaluated<'_>) -> Vec<Reason> {
+    let mut explainer = Explainer { evaluator, reasons: Vec::new(), omitted: 0 };
     explainer.explain(expr, result);
     if let Ok(value) = result
         && !matches!(value.view(), View::Bool(_))
@@ -66,28 +65,27 @@ pub(crate) fn reasons(expr: &Expr, env: &Env, result: &Evaluated<'_>) -> Vec<Rea
     explainer.reasons
 }
 
-struct Explainer<'a> {
-    env: &'a Env,
+struct Explainer<'e, 'a> {
+    evaluator: &'e Evaluator<'a>,
     reasons: Vec<Reason>,
     omitted: usize,
 }
 
-impl Explainer<'_> {
-    fn explain(&mut self, expr: &Expr, result: &Evaluated<'_>) {
+impl<'a> Explainer<'_, 'a> {
+    fn explain(&mut self, expr: &'a Expr, result: &Evaluated<'_>) {
         let value = match result {
             Ok(value) => value,
             // An error already says which part it comes from.
             Err(error) => return self.add(error.span(), || error.to_string()),
         };
         match expr.as_call() {
-            Some((Operator::And, args)) if !args.is_empty() => self.chain(args, false),
-            Some((Operator::Or, args)) if !args.is_empty() => self.chain(args, true),
+            Some((Operator::And, args)) if !args.is_empty() => self.chain(args, false, value),
+            Some((Operator::Or, args)) if !args.is_empty() => self.chain(args, true, value),
             Some((Operator::Not, [arg])) => self.part(arg),
             Some((Operator::If, [test, then, otherwise])) => {
                 self.part(test);
-                let taken =
-                    matches!(evaluate(test, self.env), Ok(test) if matches!(test.view(), View::Bool(true)));
-                self.part(if taken { then } else { otherwise });
+                let taken = self.evaluator.truth(expr, test);
+                self.part(if taken == Ok(true) { then } else { otherwise });
             }
             Some((operator, args)) => {
                 let details = match operator {
@@ -103,42 +101,51 @@ impl Explainer<'_> {
         }
     }
 
-    fn part(&mut self, expr: &Expr) {
-        let result = evaluate(expr, self.env);
+    fn part(&mut self, expr: &'a Expr) {
+        let result = self.evaluator.evaluate(expr);
         self.explain(expr, &result);
     }
 
-    /// The arguments of `and` (which ends at `false`) or `or` (which ends at `true`): the one that ended
-    /// it, or else all of them.
-    fn chain(&mut self, args: &[Expr], end: bool) {
-        let goes_on = |arg: &Expr| match evaluate(arg, self.env) {
-            Ok(value) => matches!(value.view(), View::Bool(truth) if truth != end),
-            Err(_) => false,
+    /// The arguments of `and` (which ends at `false`) or `or` (which ends at `true`): the one that ended it; or the last,
+    /// when that is the value; or else all of them.
+    fn chain(&mut self, args: &'a [Expr], end: bool, value: &Operand<'_>) {
+        let ends = |arg: &&'a Expr| match self.evaluator.evaluate(arg).as_ref().map(Operand::view) {
+            Ok(View::Bool(truth)) => truth == end,
+            _ => false,
         };
-        match args.iter().find(|arg| !goes_on(arg)) {
+        let decided = match value.view() {
+            View::Bool(truth) if truth == end => args.iter().find(ends),
+            View::Bool(_) => None,
+            _ => args.last(),
+        };
+        match decided {
             Some(arg) => self.part(arg),
             None => args.iter().for_each(|arg| self.part(arg)),
         }
     }
 
     /// What the arguments that are no literals are worth.
-    fn operands(&self, args: &[Expr]) -> Vec<String> {
-        let mut named: Vec<&Expr> = Vec::new();
+    fn operands(&self, args: &'a [Expr]) -> Vec<String> {
+        let mut named: Vec<&'a Expr> = Vec::new();
         for arg in args.iter().filter(|arg| !is_constant(arg)) {
             if named.len() < MAX_OPERANDS && !named.contains(&arg) {
                 named.push(arg);
             }
         }
-        let show = |arg: &Expr, value: Operand<'_>| format!("`{}` is `{}`", Clipped(arg), Clipped(value));
+        let show = |arg: &Expr, value: Operand<'_>| match value {
+            Operand::Absent(_) => format!("`{}` is absent", Clipped(arg)),
+            value => format!("`{}` is `{}`", Clipped(arg), Clipped(value)),
+        };
         named
             .into_iter()
-            .filter_map(|arg| evaluate(arg, self.env).ok().map(|value| show(arg, value)))
+            .filter_map(|arg| self.evaluator.evaluate(arg).ok().map(|value| show(arg, value)))
             .collect()
     }
 
     /// The first name that is not bound.
     fn missing(&self, args: &[Expr]) -> Vec<String> {
-        let unbound = |arg: &&Expr| matches!(&arg.kind, Kind::Ident(name) if self.env.get(name).is_none());
+        let unbound =
+            |arg: &&Expr| matches!(&arg.kind, Kind::Ident(name) if self.evaluator.env().get(name).is_none());
         args.iter().find(unbound).map(|arg| format!("`{}` is not bound", Clipped(arg))).into_iter().collect()
     }
 
@@ -168,7 +175,8 @@ fn is_constant(expr: &Expr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Policy;
+    use crate::env::Env;
+    use crate::policy::{Meaning, Policy};
 
     fn env() -> Env {
         let attributes = [("role", "guest"), ("site", "oslo"), ("member", "true")];
@@ -177,7 +185,11 @@ mod tests {
 
     /// The reasons for what `text` comes to, each with the part of the text it points at.
     fn told(text: &str) -> Vec<(String, String)> {
-        let evaluation = Policy::parse(text).unwrap().evaluate(&env());
+        told_by(Meaning::Exact, text)
+    }
+
+    fn told_by(meaning: Meaning, text: &str) -> Vec<(String, String)> {
+        let evaluation = Policy::parse_as(text, meaning).unwrap().evaluate(&env());
         let part = |reason: &Reason| reason.span().of(text).unwrap().to_string();
         evaluation.reasons.iter().map(|reason| (part(reason), reason.to_string())).collect()
     }
@@ -252,5 +264,21 @@ mod tests {
         let reasons = told(&format!("(or{})", " (= n 1)".repeat(1_000)));
         assert_eq!(reasons.len(), MAX_REASONS + 1);
         assert_eq!(reasons.last().unwrap().1, format!("and {} more", 1_000 - MAX_REASONS));
+    }
+
+    #[test]
+    fn by_the_strict_meaning_what_ended_it_is_told_wherever_it_stands() {
+        let strict = |text, expected: &[(&str, &str)]| {
+            let told = told_by(Meaning::Strict, text);
+            let told: Vec<_> = told.iter().map(|(part, text)| (part.as_str(), text.as_str())).collect();
+            assert_eq!(told, expected, "{text}");
+        };
+        let absent = r#"`(= subject.team "x")` is false: `subject.team` is absent"#;
+        let member = r#"`(= subject.member "true")` is true: `subject.member` is `"true"`"#;
+        strict("(or (= u 1) (= subject.member \"true\"))", &[("(= subject.member \"true\")", member)]);
+        strict("(and (= u 1) (= subject.team \"x\"))", &[("(= subject.team \"x\")", absent)]);
+        strict("member and not team=x", &[("member", member), ("team=x", absent)]);
+        let unbound = "`u` is not bound; where it may be absent, ask `(exists? u)` first";
+        strict("(or (= u 1) (= subject.team \"x\"))", &[("u", unbound)]);
     }
 }

@@ -37,13 +37,22 @@
 //!
 //! # What it means
 //!
-//! Exactly what `ockam_abac` 0.80 takes it to mean, its accidents included, so that a policy moved here
-//! decides as it did before. Accidents worth knowing: words of the short form need no boundary, `notary`
-//! is `not ary`; a name that is not bound ends the whole evaluation, so `(or a b)` denies whoever lacks
-//! `a` and `not banned` denies whoever lacks `banned`; `subject.has_credential` is a bool and never
-//! equals the string that `has_credential` in the short form compares it with.
+//! There are two meanings. [`Meaning::Strict`] is what [`Policy::parse`] reads with and what decides wherever we decide.
+//! [`Meaning::Exact`] is what `ockam_abac` 0.80 takes a policy to mean, its accidents included, so that one can tell what
+//! a policy does there. They share text, tree, values and comparisons, and differ in three things:
 //!
-//! What differs is what happens at the edges. Nothing here panics, recurses without a bound or runs
+//! | | exact | strict |
+//! |---|---|---|
+//! | words of the short form | end anywhere: `notary` is `not ary`, `a android` is `a and roid` | end where no name goes on: `notary` is a name |
+//! | `and`, `or` | from left to right; an error ends the evaluation: `(or a b)` denies whoever lacks `a` | one false argument makes `and` false, one true argument makes `or` true, whatever the others are |
+//! | an attribute that the shown credential does not have | an error: `not banned` denies whoever lacks `banned` | absent: it equals nothing, not even `""` or itself, and has no order, so that comparing it is false |
+//!
+//! Where no credential was shown, nothing is known of the subject, and a name that is not bound is an error by both: what
+//! is not shown must not count as what is not there. [`compare`] says where the two may decide differently; where it says
+//! nothing, they do not. By both, `subject.has_credential` is a bool and never equals the string that `has_credential` in
+//! the short form compares it with.
+//!
+//! Nothing here panics, recurses without a bound or runs
 //! without end: a text longer than [`MAX_TEXT`] or nested deeper than [`MAX_DEPTH`] is an error, and an
 //! environment binds values, never expressions, so no name can stand for itself. An attribute cannot take
 //! the place of `subject.identifier` or `subject.has_credential` ([`RESERVED_ATTRIBUTES`]).
@@ -52,7 +61,7 @@
 //!
 //! `span` knows places, `lex` makes tokens, `number` reads numbers, `parse` and `shorthand` make the tree
 //! of `ast`, `check` refuses some trees, `print` turns them back into text; `value` compares, `env` binds,
-//! `eval` evaluates, `explain` finds reasons, `decision` says what came out, `policy` ties it together.
+//! `eval` evaluates, `explain` finds reasons, `compare` and `pairs` compare the two meanings, `decision` says what came out, `policy` ties it together.
 //! No I/O, no clock, no randomness, no dependency, no `std`: the same text and the same environment give
 //! the same answer everywhere.
 
@@ -64,6 +73,7 @@ extern crate std;
 
 mod ast;
 mod check;
+mod compare;
 mod decision;
 mod env;
 mod error;
@@ -71,6 +81,7 @@ mod eval;
 mod explain;
 mod lex;
 mod number;
+mod pairs;
 mod parse;
 mod policy;
 mod print;
@@ -78,11 +89,12 @@ mod shorthand;
 mod span;
 mod value;
 
+pub use compare::{Comparison, Warning, WarningKind, compare};
 pub use decision::{Decision, Evaluation, Outcome};
 pub use env::{Env, RESERVED_ATTRIBUTES};
 pub use error::{EnvError, EnvErrorKind, EvalError, EvalErrorKind, ParseError, ParseErrorKind};
 pub use explain::Reason;
-pub use policy::{Form, Policy};
+pub use policy::{Form, Meaning, Policy};
 pub use span::Span;
 pub use value::Value;
 

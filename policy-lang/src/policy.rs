@@ -8,7 +8,7 @@ use crate::ast::Expr;
 use crate::decision::{Decision, Evaluation, Outcome};
 use crate::env::Env;
 use crate::error::{Fault, ParseError, ParseErrorKind};
-use crate::eval::evaluate;
+use crate::eval::Evaluator;
 use crate::shorthand::Stop;
 use crate::span::Span;
 use crate::{MAX_TEXT, explain, parse, print, shorthand};
@@ -32,29 +32,60 @@ impl fmt::Display for Form {
     }
 }
 
+/// Which of two meanings a text is read and evaluated with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Meaning {
+    /// That of the reference, its accidents included: for policies that come from it, and to be compared with it.
+    Exact,
+    /// Ours, and what decides wherever we decide: words end where they end, the order of arguments does not matter, and an
+    /// attribute that a credential does not have is not `"true"` rather than an error.
+    #[default]
+    Strict,
+}
+
+impl fmt::Display for Meaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exact => "exact",
+            Self::Strict => "strict",
+        })
+    }
+}
+
 /// A policy: one expression, read and checked, ready to be evaluated any number of times.
 ///
 /// Printed, it is an S-expression in full, at most [`MAX_TEXT`] bytes long, that reads back as an equal
-/// policy. Two policies are equal when their expressions are, in whatever form they were written.
+/// policy, by either meaning. Two policies are equal when their expressions and meanings are, in whatever form they
+/// were written.
 #[derive(Debug, Clone)]
 pub struct Policy {
     expr: Expr,
     form: Form,
+    meaning: Meaning,
     canonical: String,
 }
 
 impl Policy {
+    /// Reads a policy with the [strict](Meaning::Strict) meaning.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse_as`](Self::parse_as).
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        Self::parse_as(text, Meaning::Strict)
+    }
+
     /// Reads a policy: in the short form if the text can be read so, else as an S-expression.
     ///
     /// # Errors
     ///
     /// A [`ParseError`] that points at the place when the text fits neither form, or when it goes over
     /// [`MAX_TEXT`] or [`MAX_DEPTH`](crate::MAX_DEPTH).
-    pub fn parse(text: &str) -> Result<Self, ParseError> {
+    pub fn parse_as(text: &str, meaning: Meaning) -> Result<Self, ParseError> {
         if text.len() > MAX_TEXT {
             return Err(too_long(text, "the text of a policy", text.len()));
         }
-        let (expr, form) = match shorthand::parse(text) {
+        let (expr, form) = match shorthand::parse(text, meaning) {
             Ok(expr) => (expr, Form::Short),
             Err(Stop::TooDeep(fault)) => return Err(ParseError::new(text, fault, None)),
             Err(Stop::NotShort(short)) => match parse::sexpr(text) {
@@ -66,13 +97,23 @@ impl Policy {
         if canonical.len() > MAX_TEXT {
             return Err(too_long(text, "what this policy stands for in full", canonical.len()));
         }
-        Ok(Self { expr, form, canonical })
+        Ok(Self { expr, form, meaning, canonical })
     }
 
     /// The form the text was in.
     #[must_use]
     pub fn form(&self) -> Form {
         self.form
+    }
+
+    /// The meaning that the text was read with, and is evaluated with.
+    #[must_use]
+    pub fn meaning(&self) -> Meaning {
+        self.meaning
+    }
+
+    pub(crate) fn expr(&self) -> &Expr {
+        &self.expr
     }
 
     /// The text in full that [`Display`](fmt::Display) prints; the same for equal policies.
@@ -83,7 +124,7 @@ impl Policy {
 
     /// Decides, without saying why. Copies no value of `env`.
     pub fn decide(&self, env: &Env) -> Decision {
-        match evaluate(&self.expr, env) {
+        match Evaluator::silent(self.meaning, env).result(&self.expr) {
             Ok(value) => Outcome::from(Ok(value)).decision(),
             Err(_) => Decision::Deny,
         }
@@ -92,15 +133,16 @@ impl Policy {
     /// Evaluates the policy and says which of its parts decided.
     #[must_use]
     pub fn evaluate(&self, env: &Env) -> Evaluation {
-        let result = evaluate(&self.expr, env);
-        let reasons = explain::reasons(&self.expr, env, &result);
+        let evaluator = Evaluator::new(self.meaning, env);
+        let result = evaluator.result(&self.expr);
+        let reasons = explain::reasons(&self.expr, &evaluator, &result);
         Evaluation { outcome: Outcome::from(result), reasons }
     }
 }
 
 impl PartialEq for Policy {
     fn eq(&self, other: &Self) -> bool {
-        self.expr == other.expr
+        self.expr == other.expr && self.meaning == other.meaning
     }
 }
 
@@ -175,7 +217,7 @@ mod tests {
     fn the_error_told_is_that_of_the_form_that_was_meant() {
         for (text, kind, column) in [
             ("", ParseErrorKind::Empty, 1),
-            ("member andd admin", ParseErrorKind::Shorthand, 13),
+            ("member andd admin", ParseErrorKind::Shorthand, 8),
             ("a and (b or", ParseErrorKind::Shorthand, 12),
             (" member", ParseErrorKind::Shorthand, 1),
             ("(= subject.role, 1)", ParseErrorKind::Token, 16),
@@ -222,5 +264,44 @@ note: it is not an S-expression either, see 1:1: an expression starts with one o
         assert!(policy.as_str().len() <= MAX_TEXT && policy.as_str().len() + 21 > MAX_TEXT);
         assert_eq!(Policy::parse(policy.as_str()).unwrap(), policy);
         assert_eq!(error(&names(most + 1)).kind(), ParseErrorKind::TooLong);
+    }
+
+    #[test]
+    fn a_policy_keeps_its_meaning() {
+        let exact = |text| Policy::parse_as(text, Meaning::Exact).unwrap();
+        let strict = |text| Policy::parse(text).unwrap();
+        assert_eq!((exact("a").meaning(), strict("a").meaning()), (Meaning::Exact, Meaning::Strict));
+        assert_eq!((exact("a"), strict("a")), (exact("a"), strict("a")));
+        assert_ne!(exact("a"), strict("a"));
+        assert_eq!("a".parse::<Policy>().unwrap(), strict("a"));
+        assert_eq!(
+            (Meaning::Exact.to_string(), Meaning::default().to_string()),
+            ("exact".into(), "strict".into())
+        );
+        for (text, by_exact, by_strict) in [
+            ("notary", "(not (= subject.ary \"true\"))", "(= subject.notary \"true\")"),
+            ("(and orphan)", "(or (= subject.and \"true\") (= subject.phan \"true\"))", "($and orphan)"),
+        ] {
+            assert_eq!((exact(text).as_str(), strict(text).as_str()), (by_exact, by_strict));
+            for printed in [by_exact, by_strict] {
+                assert_eq!(exact(printed).as_str(), printed, "what is printed reads the same by both");
+                assert_eq!(strict(printed).as_str(), printed);
+            }
+        }
+        let env = Env::for_subject("I1", [("member", "true")]).unwrap();
+        for (text, by_exact, by_strict) in [
+            ("notary", Decision::Deny, Decision::Deny),
+            ("not banned", Decision::Deny, Decision::Allow),
+            ("banned or member", Decision::Deny, Decision::Allow),
+            ("member", Decision::Allow, Decision::Allow),
+        ] {
+            assert_eq!(
+                (exact(text).decide(&env), strict(text).decide(&env)),
+                (by_exact, by_strict),
+                "{text}"
+            );
+            assert_eq!(exact(text).evaluate(&env).decision(), by_exact, "{text}");
+            assert_eq!(strict(text).evaluate(&env).decision(), by_strict, "{text}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use alloc::string::{String, ToString};
 use core::fmt::{self, Write};
 
 use crate::ast::{Expr, Kind};
+use crate::policy::Meaning;
 use crate::shorthand;
 use crate::value::{Items, Operand, Value, View};
 use crate::{lex, shorthand::Stop};
@@ -14,11 +15,10 @@ use crate::{lex, shorthand::Stop};
 /// The one text that stands for `expr` and reads back as it.
 pub(crate) fn canonical(expr: &Expr) -> String {
     let plain = expr.to_string();
-    match shorthand::parse(&plain) {
-        Err(Stop::NotShort(_)) => plain,
-        // `(not x)` would be read as the short form, in which `x` is the attribute `subject.x`.
-        Ok(_) | Err(Stop::TooDeep(_)) => Marked(expr).to_string(),
-    }
+    // `(not x)` would be read as the short form, in which `x` is the attribute `subject.x`. Marked where either meaning
+    // reads it so, since what is printed by one may be read by the other.
+    let short = |meaning| !matches!(shorthand::parse(&plain, meaning), Err(Stop::NotShort(_)));
+    if short(Meaning::Exact) || short(Meaning::Strict) { Marked(expr).to_string() } else { plain }
 }
 
 impl fmt::Display for Expr {
@@ -90,6 +90,7 @@ fn write_view(out: &mut impl Write, view: View<'_>) -> fmt::Result {
         View::Bool(truth) => write!(out, "{truth}"),
         View::Unit => out.write_str("()"),
         View::Seq(items) => write_items(out, items),
+        View::Absent => out.write_str("absent"),
     }
 }
 
@@ -185,11 +186,14 @@ mod tests {
             ("(and $and b)", "($and and b)"),
             ("(not a=b ;;\n)", "($not a=b)"),
             ("(not $x $y)", "(not x y)"),
+            ("(and $orphan)", "($and orphan)"),
         ] {
             let expr = sexpr(text).unwrap();
             let printed = canonical(&expr);
             assert_eq!(printed, expected);
-            assert!(shorthand::parse(&printed).is_err(), "{printed}");
+            for meaning in [Meaning::Exact, Meaning::Strict] {
+                assert!(shorthand::parse(&printed, meaning).is_err(), "{printed}");
+            }
             assert_eq!(sexpr(&printed).unwrap(), expr, "{printed}");
         }
     }

@@ -5,9 +5,9 @@
 //! comparison of `subject.identifier`. `not` binds tighter than `and`, and that tighter than `or`.
 //!
 //! The reference reads this without looking where a word ends, so `notary` is `not ary` and `a android`
-//! is `a and roid`. That is kept: it is what such a policy means today. The other thing to keep is
-//! its way back: whenever `and`, `or`, `not` or `(` leads nowhere, the text is reread as if it had not
-//! been one.
+//! is `a and roid`. By [`Meaning::Exact`] that is kept: it is what such a policy means to the reference. By
+//! [`Meaning::Strict`] a word ends where no character of a name follows. Kept by both is the way back: whenever
+//! `and`, `or`, `not` or `(` leads nowhere, the text is reread as if it had not been one.
 //!
 //! Chains stay flat, `a and b and c` is one `and` of three; as every argument is a comparison this means
 //! the same as the reference's nesting to the left, and a thousand names are no deeper than two.
@@ -20,6 +20,7 @@ use crate::MAX_DEPTH;
 use crate::ast::{Expr, Kind, Operator};
 use crate::check;
 use crate::error::{Fault, ParseErrorKind};
+use crate::policy::Meaning;
 use crate::span::{Cursor, Span};
 use crate::value::Value;
 
@@ -34,25 +35,30 @@ pub(crate) enum Stop {
 }
 
 /// Reads `text` in the short form.
-pub(crate) fn parse(text: &str) -> Result<Expr, Stop> {
-    let mut parser = Parser { cursor: Cursor::new(text), furthest: 0, expected: "", depth: 0 };
-    let read = match parser.any_of() {
-        Ok(expr) if parser.cursor.peek().is_none() => Ok(expr),
-        Ok(_) => Err(parser.miss("`and`, `or` or the end")),
-        Err(failed) => Err(failed),
-    };
+pub(crate) fn parse(text: &str, meaning: Meaning) -> Result<Expr, Stop> {
+    let mut parser = Parser::new(text, meaning);
+    let read = parser.whole();
     match read {
         Ok(expr) => check::not_too_deep(&expr).map_err(Stop::TooDeep).map(|()| expr),
         Err(Failed::TooDeep(span)) => Err(Stop::TooDeep(check::too_deep(span))),
-        Err(Failed::Here) => Err(Stop::NotShort(outer_space(text).unwrap_or_else(|| parser.fault(text)))),
+        Err(Failed::Here) => {
+            Err(Stop::NotShort(outer_space(text, meaning).unwrap_or_else(|| parser.fault(text))))
+        }
     }
+}
+
+/// The first word of `text` that the reference takes for `and`, `or` or `not` although the name goes on behind it.
+pub(crate) fn word_inside_a_name(text: &str) -> Option<Span> {
+    let mut parser = Parser::new(text, Meaning::Exact);
+    let read = parser.whole();
+    read.ok().and_then(|_| parser.inside.first().copied())
 }
 
 /// The fault of a text that only white space keeps from being in the short form: before a name and
 /// after the last word the reference admits none.
-fn outer_space(text: &str) -> Option<Fault> {
+fn outer_space(text: &str, meaning: Meaning) -> Option<Fault> {
     let trimmed = text.trim_matches(is_space);
-    if trimmed.len() == text.len() || parse(trimmed).is_err() {
+    if trimmed.len() == text.len() || parse(trimmed, meaning).is_err() {
         return None;
     }
     let leading = text.len() - text.trim_start_matches(is_space).len();
@@ -74,6 +80,9 @@ enum Failed {
 
 struct Parser<'a> {
     cursor: Cursor<'a>,
+    meaning: Meaning,
+    /// The words that were taken although a name goes on behind them.
+    inside: Vec<Span>,
     /// Where reading failed furthest into the text, and what was missing there.
     furthest: usize,
     expected: &'static str,
@@ -81,7 +90,20 @@ struct Parser<'a> {
     depth: usize,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    fn new(text: &'a str, meaning: Meaning) -> Self {
+        let cursor = Cursor::new(text);
+        Self { cursor, meaning, inside: Vec::new(), furthest: 0, expected: "", depth: 0 }
+    }
+
+    fn whole(&mut self) -> Result<Expr, Failed> {
+        match self.any_of() {
+            Ok(expr) if self.cursor.peek().is_none() => Ok(expr),
+            Ok(_) => Err(self.miss("`and`, `or` or the end")),
+            Err(failed) => Err(failed),
+        }
+    }
+
     /// One or more alternatives joined by `or`, each of one or more parts joined by `and`.
     ///
     /// Both in one function, and every message outside of it, since this is where reading recurses.
@@ -101,7 +123,7 @@ impl Parser<'_> {
             match self.negated() {
                 Ok(expr) => parts.push(expr),
                 Err(Failed::Here) => {
-                    self.cursor = before;
+                    self.back_to(before);
                     break;
                 }
                 Err(failed) => return Err(failed),
@@ -125,7 +147,7 @@ impl Parser<'_> {
         }
         let mut read = self.group();
         while let (Err(Failed::Here), Some(start)) = (&read, starts.last().copied()) {
-            self.cursor = start;
+            self.back_to(start);
             read = self.name();
             if read.is_err() {
                 starts.pop();
@@ -187,17 +209,32 @@ impl Parser<'_> {
         Expr::call(Operator::Equal, [attribute, value], span)
     }
 
-    /// Steps over `word` and the white space around it, if it comes next. What follows it is not looked at.
+    /// Rereads from an earlier place.
+    fn back_to(&mut self, place: Cursor<'a>) {
+        self.cursor = place;
+        while self.inside.last().is_some_and(|word| word.start() >= place.at()) {
+            self.inside.pop();
+        }
+    }
+
+    /// Steps over `word` and the white space around it, if it comes next. What follows it is looked at by
+    /// [`Meaning::Strict`] alone, and there a bracket needs no end.
     fn word(&mut self, word: &str) -> bool {
         let before = self.cursor;
         self.space();
-        let found = self.cursor.eat(word);
-        if found {
-            self.space();
-        } else {
-            self.cursor = before;
+        let start = self.cursor.at();
+        if self.cursor.eat(word) {
+            let inside = word.ends_with(is_name_char) && self.cursor.peek().is_some_and(is_name_char);
+            if inside && self.meaning == Meaning::Exact {
+                self.inside.push(self.cursor.span_since(start));
+            }
+            if !inside || self.meaning == Meaning::Exact {
+                self.space();
+                return true;
+            }
         }
-        found
+        self.cursor = before;
+        false
     }
 
     fn space(&mut self) {
@@ -259,6 +296,15 @@ mod tests {
     use super::*;
     use alloc::string::ToString;
 
+    /// By the exact meaning.
+    fn parse(text: &str) -> Result<Expr, Stop> {
+        super::parse(text, Meaning::Exact)
+    }
+
+    fn strict(text: &str) -> Result<String, Stop> {
+        super::parse(text, Meaning::Strict).map(|expr| expr.to_string())
+    }
+
     fn expanded(text: &str) -> String {
         parse(text).unwrap_or_else(|stop| panic!("{text}: {stop:?}")).to_string()
     }
@@ -315,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn words_need_no_boundary() {
+    fn by_the_exact_meaning_words_need_no_boundary() {
         for (text, expected) in [
             ("notary", "(not ary)"),
             ("nothing", "(not hing)"),
@@ -326,6 +372,48 @@ mod tests {
             ("android", "android"),
         ] {
             assert_eq!(short(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn by_the_strict_meaning_a_word_ends_where_no_name_goes_on() {
+        for name in
+            ["notary", "nothing", "notnota", "not-a", "not.a", "not_", "not1", "and", "orphan", "android"]
+        {
+            assert_eq!(strict(name).unwrap(), format!("(= subject.{name} \"true\")"));
+        }
+        for (text, exact) in [
+            ("not(a)and(b)", "not(a)and(b)"),
+            ("a=\"x\"and b", "a=\"x\"and b"),
+            ("not a or not\tb", "not a or not b"),
+            ("(not)", "not"),
+            ("not not", "not not"),
+            ("not=b", "not=b"),
+            ("and and and", "and and and"),
+        ] {
+            assert_eq!(strict(text).unwrap(), expanded(exact), "{text}");
+        }
+        for text in ["a android", "member orphan", "member ormember", "(a)andb", "a=\"x\"and-b"] {
+            assert!(matches!(strict(text), Err(Stop::NotShort(_))), "{text}");
+        }
+        let Err(Stop::NotShort(fault)) = strict("member orphan") else { panic!() };
+        assert_eq!(fault.span.start(), 7);
+    }
+
+    #[test]
+    fn the_first_word_inside_a_name_is_found() {
+        for (text, word) in [
+            ("notary", Some((0, 3))),
+            ("a and (nothing or b)", Some((7, 10))),
+            ("member orphan", Some((7, 9))),
+            ("not9 and notary", Some((9, 12))),
+            ("not a", None),
+            ("not9", None),
+            ("android", None),
+            ("(= a 1)", None),
+        ] {
+            let expected = word.map(|(start, end)| Span::new(start, end));
+            assert_eq!(word_inside_a_name(text), expected, "{text}");
         }
     }
 

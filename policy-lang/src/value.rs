@@ -7,6 +7,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use crate::ast::Expr;
+
 /// A value that an attribute is bound to, or that an expression results in.
 ///
 /// `==` on this type asks whether two values are *the same*: a NaN is the same as itself, and `0.0` is
@@ -102,15 +104,28 @@ pub(crate) enum Operand<'a> {
     Bool(bool),
     Unit,
     Seq(Vec<Operand<'a>>),
+    /// An attribute, by the name that asks for it, that the subject is known not to have. It equals nothing and has no
+    /// order. Only `strict` knows it.
+    Absent(&'a Expr),
 }
 
-impl Operand<'_> {
+impl<'a> Operand<'a> {
+    /// The first attribute that is absent in here.
+    pub(crate) fn absent(&self) -> Option<&'a Expr> {
+        match self {
+            Self::Absent(name) => Some(name),
+            Self::Seq(items) => items.iter().find_map(Operand::absent),
+            Self::Known(_) | Self::Bool(_) | Self::Unit => None,
+        }
+    }
+
     pub(crate) fn view(&self) -> View<'_> {
         match self {
             Self::Known(value) => View::from(*value),
             Self::Bool(truth) => View::Bool(*truth),
             Self::Unit => View::Unit,
             Self::Seq(items) => View::Seq(Items::Operands(items)),
+            Self::Absent(_) => View::Absent,
         }
     }
 
@@ -118,7 +133,8 @@ impl Operand<'_> {
         match self {
             Self::Known(value) => (*value).clone(),
             Self::Bool(truth) => Value::Bool(*truth),
-            Self::Unit => Value::Unit,
+            // A result with something absent in it is an error before anybody wants it as a value.
+            Self::Unit | Self::Absent(_) => Value::Unit,
             Self::Seq(items) => Value::Seq(items.iter().map(Operand::to_value).collect()),
         }
     }
@@ -133,6 +149,7 @@ pub(crate) enum View<'a> {
     Bool(bool),
     Unit,
     Seq(Items<'a>),
+    Absent,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -183,6 +200,7 @@ impl View<'_> {
             Self::Bool(_) => "bool",
             Self::Unit => "unit",
             Self::Seq(_) => "sequence",
+            Self::Absent => "absent",
         }
     }
 
@@ -190,6 +208,7 @@ impl View<'_> {
     /// at, and the first unequal pair settles it: a mismatch behind that pair goes unnoticed.
     pub(crate) fn equals(self, other: View<'_>) -> Result<bool, Mismatch> {
         Ok(match (self, other) {
+            (View::Absent, _) | (_, View::Absent) => false,
             (View::Str(a), View::Str(b)) => a == b,
             (View::Int(a), View::Int(b)) => a == b,
             (View::Float(a), View::Float(b)) => a == b,
@@ -214,6 +233,7 @@ impl View<'_> {
     /// sequences of one length by their first unequal pair. A NaN has no order.
     pub(crate) fn compare(self, other: View<'_>) -> Result<Option<Ordering>, Mismatch> {
         Ok(match (self, other) {
+            (View::Absent, _) | (_, View::Absent) => None,
             (View::Str(a), View::Str(b)) => a.partial_cmp(b),
             (View::Int(a), View::Int(b)) => a.partial_cmp(&b),
             (View::Float(a), View::Float(b)) => a.partial_cmp(&b),

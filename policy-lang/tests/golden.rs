@@ -1,12 +1,16 @@
-//! One table of expressions, environments and what they come to: `golden/exact.txt`.
+//! Tables of expressions, environments and what they come to, one for each meaning.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use policy_lang::{Env, Outcome, Policy, Value};
+use policy_lang::{Env, Meaning, Outcome, Policy, Value};
 
-const TABLE: &str = include_str!("golden/exact.txt");
+const TABLES: [(Meaning, &str, usize); 2] = [
+    (Meaning::Exact, include_str!("golden/exact.txt"), 120),
+    (Meaning::Strict, include_str!("golden/strict.txt"), 40),
+];
 
 struct Row<'a> {
+    meaning: Meaning,
     line: usize,
     env: Env,
     form: &'a str,
@@ -15,8 +19,19 @@ struct Row<'a> {
 }
 
 fn rows() -> Vec<Row<'static>> {
+    TABLES
+        .into_iter()
+        .flat_map(|(meaning, table, least)| {
+            let rows = rows_of(meaning, table);
+            assert!(rows.len() > least, "only {} rows were read", rows.len());
+            rows
+        })
+        .collect()
+}
+
+fn rows_of(meaning: Meaning, table: &'static str) -> Vec<Row<'static>> {
     let (mut rows, mut env) = (Vec::new(), Env::new());
-    for (index, line) in TABLE.lines().enumerate() {
+    for (index, line) in table.lines().enumerate() {
         if line.is_empty() || line.starts_with('#') {
         } else if line.starts_with("env ") {
             env = Env::new();
@@ -27,7 +42,7 @@ fn rows() -> Vec<Row<'static>> {
             let mut columns = line.splitn(3, " | ");
             let mut column = || columns.next().unwrap_or_else(|| panic!("line {}: three columns", index + 1));
             let (form, outcome, text) = (column(), column(), column());
-            rows.push(Row { line: index + 1, env: env.clone(), form, outcome, text });
+            rows.push(Row { meaning, line: index + 1, env: env.clone(), form, outcome, text });
         }
     }
     rows
@@ -43,7 +58,7 @@ fn value_of(text: &str) -> Value {
 }
 
 fn found(row: &Row<'_>) -> (String, String) {
-    match Policy::parse(row.text) {
+    match Policy::parse_as(row.text, row.meaning) {
         Err(error) => ("none".into(), format!("{:?}", error.kind())),
         Ok(policy) => {
             let outcome = match policy.evaluate(&row.env).outcome {
@@ -59,13 +74,12 @@ fn found(row: &Row<'_>) -> (String, String) {
 #[test]
 fn every_row_of_the_table_comes_to_what_it_says() {
     let rows = rows();
-    assert!(rows.len() > 120, "only {} rows were read", rows.len());
     let mut wrong = Vec::new();
     for row in &rows {
         let (form, outcome) = found(row);
         if (form.as_str(), outcome.as_str()) != (row.form, row.outcome) {
-            let Row { line, text, .. } = row;
-            wrong.push(format!("line {line}: {form} | {outcome} | {text}"));
+            let Row { meaning, line, text, .. } = row;
+            wrong.push(format!("{meaning}.txt, line {line}: {form} | {outcome} | {text}"));
         }
     }
     assert!(wrong.is_empty(), "these differ:\n{}", wrong.join("\n"));
@@ -75,8 +89,9 @@ fn every_row_of_the_table_comes_to_what_it_says() {
 #[test]
 fn every_policy_of_the_table_reads_back() {
     for row in rows() {
-        let Ok(policy) = Policy::parse(row.text) else { continue };
-        let again = Policy::parse(&policy.to_string()).unwrap_or_else(|error| panic!("{policy}: {error}"));
+        let Ok(policy) = Policy::parse_as(row.text, row.meaning) else { continue };
+        let again = Policy::parse_as(&policy.to_string(), row.meaning)
+            .unwrap_or_else(|error| panic!("{policy}: {error}"));
         assert_eq!(again, policy, "line {}", row.line);
         assert_eq!(again.evaluate(&row.env).outcome.name(), policy.evaluate(&row.env).outcome.name());
     }

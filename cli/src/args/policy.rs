@@ -1,6 +1,6 @@
 //! `policy …`
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::credential::{Checking, Given};
 
@@ -12,6 +12,39 @@ pub(crate) enum Verb {
   ockam-kms policy eval '(= subject.role \"member\")' --issuer issuer --credential-path c.hex
   ockam-kms policy eval member -a member=no --exit-code")]
     Eval(Eval),
+    /// Read a policy, show what it says in full, and warn of what is likely not meant
+    #[command(after_help = "Examples:
+  ockam-kms policy check 'member and not banned'
+  ockam-kms policy check '(or (= subject.team \"x\") (= subject.role \"lead\"))' --exit-code")]
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The policy, in the short form or as an S-expression
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) expression: String,
+    /// End with exit code 65 when there are warnings too
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+/// How a policy is read and evaluated.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum MeaningName {
+    /// As the reference does, its accidents included: to compare with it
+    Exact,
+    /// As everything of ours decides
+    Strict,
+}
+
+impl From<MeaningName> for policy_lang::Meaning {
+    fn from(name: MeaningName) -> Self {
+        match name {
+            MeaningName::Exact => Self::Exact,
+            MeaningName::Strict => Self::Strict,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -29,6 +62,9 @@ pub(crate) struct Eval {
     pub(crate) issuer: Option<String>,
     #[command(flatten)]
     pub(crate) checking: Checking,
+    /// How the policy is read and evaluated
+    #[arg(long, value_enum, default_value_t = MeaningName::Strict)]
+    pub(crate) meaning: MeaningName,
     /// End with exit code 77 on deny, 65 when the text is no policy
     #[arg(long)]
     pub(crate) exit_code: bool,

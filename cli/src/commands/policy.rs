@@ -1,20 +1,71 @@
-//! `policy eval`: on a verified credential, whose attributes come from the proof of its verification and from nowhere else;
+//! `policy check`: what a text says, and what is likely not meant. `policy eval`: on a verified credential, whose attributes come from the proof of its verification and from nowhere else;
 //! or on attributes that were typed, to try things out.
 
-use policy_lang::{Decision, Env, Policy};
-use serde_json::json;
+use policy_lang::{Comparison, Decision, Env, Policy, Warning};
+use serde_json::{Value, json};
 
 use super::resolve;
 use crate::args::attribute;
-use crate::args::policy::{Eval, Verb};
+use crate::args::policy::{Check, Eval, Verb};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::exit::Kind;
 use crate::output::Report;
 
 pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
-    let Verb::Eval(eval) = verb;
-    let verdict = evaluate(context, &eval)?;
+    match verb {
+        Verb::Eval(eval) => decide(context, &eval),
+        Verb::Check(check) => Ok(checked(context, &check)),
+    }
+}
+
+/// What a text says by the strict meaning; the warnings name where the exact one may decide otherwise.
+fn checked(context: &Context, check: &Check) -> Report {
+    let text = check.expression.as_str();
+    let Comparison { strict, exact, warnings, .. } = policy_lang::compare(text);
+    let place = |warning: &Warning| warning.span().line_column(text);
+    let told: Vec<Value> = warnings
+        .iter()
+        .map(|warning| {
+            let (line, column) = place(warning);
+            json!({
+                "kind": warning.kind().name(),
+                "differs": warning.kind().differs(),
+                "line": line,
+                "column": column,
+                "start": warning.span().start(),
+                "end": warning.span().end(),
+                "message": warning.text(),
+            })
+        })
+        .collect();
+    let (policy, reason) = match &strict {
+        Ok(policy) => (Some(policy), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let full = policy.map_or("", Policy::as_str);
+    let json = json!({
+        "valid": policy.is_some(),
+        "form": policy.map(|policy| policy.form().to_string()),
+        "policy": policy.map(Policy::as_str),
+        "exact": exact.as_ref().ok().map(Policy::as_str),
+        "warnings": told,
+        "reason": reason,
+    });
+    for warning in &warnings {
+        let (line, column) = place(warning);
+        context.output.note(&format!("{line}:{column}: {}: {}", warning.kind().name(), warning.text()));
+    }
+    let Some(policy) = policy else {
+        context.output.note(&format!("the text is refused: {}", reason.unwrap_or_default()));
+        return Report::new("not valid", json).machine("").refusing(Kind::Rejected);
+    };
+    let report = Report::new(format!("{}: {full}", policy.form()), json).machine(full);
+    if check.exit_code && !warnings.is_empty() { report.refusing(Kind::Rejected) } else { report }
+}
+
+fn decide(context: &Context, eval: &Eval) -> Result<Report> {
+    let verdict = evaluate(context, eval)?;
     let code = match (eval.exit_code, verdict.outcome, verdict.decision) {
         (true, "unparsable", _) => Some(Kind::Rejected),
         (true, _, Decision::Deny) => Some(Kind::Denied),
@@ -45,7 +96,7 @@ struct Verdict {
 fn evaluate(context: &Context, eval: &Eval) -> Result<Verdict> {
     // The facts first: a credential that is refused is told even when the policy is no policy.
     let env = environment(context, eval)?;
-    let policy = match Policy::parse(&eval.expression) {
+    let policy = match Policy::parse_as(&eval.expression, eval.meaning.into()) {
         Ok(policy) => policy,
         Err(error) => {
             return Ok(Verdict {

@@ -25,6 +25,19 @@ pub(crate) enum Short {
     Or(Vec<Short>),
 }
 
+impl Short {
+    /// The same with the arguments of every `and` and `or` in the opposite order.
+    pub(crate) fn turned(&self) -> Self {
+        let all = |parts: &[Self]| parts.iter().rev().map(Self::turned).collect();
+        match self {
+            Self::Not(one) => Self::Not(Box::new(one.turned())),
+            Self::And(parts) => Self::And(all(parts)),
+            Self::Or(parts) => Self::Or(all(parts)),
+            plain => plain.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Val {
     Str(String),

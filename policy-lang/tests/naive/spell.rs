@@ -6,11 +6,13 @@ use crate::model::{Node, Short};
 struct Pen<'a> {
     noise: std::iter::Cycle<std::slice::Iter<'a, u8>>,
     text: String,
+    /// Whether words of the short form end where names go on.
+    tight: bool,
 }
 
 impl<'a> Pen<'a> {
     fn new(noise: &'a [u8]) -> Self {
-        Self { noise: noise.iter().cycle(), text: String::new() }
+        Self { noise: noise.iter().cycle(), text: String::new(), tight: true }
     }
 
     fn one_of<const N: usize>(&mut self, from: [&str; N]) {
@@ -93,6 +95,17 @@ impl<'a> Pen<'a> {
         }
     }
 
+    /// White space, or none. Where words have ends it may be left out before a bracket only.
+    fn after_a_word(&mut self, next: &Short, inside: usize) {
+        let bracket =
+            matches!(next, Short::And(_) if inside >= 2) || matches!(next, Short::Or(_) if inside >= 1);
+        if self.tight || bracket {
+            self.one_of([" ", "", "\t\n"]);
+        } else {
+            self.one_of([" ", "\t\n"]);
+        }
+    }
+
     /// `inside` says how tightly the surrounding operator binds: 0 for none, 1 `or`, 2 `and`, 3 `not`.
     fn short(&mut self, short: &Short, inside: usize) {
         let (binds, separator) = match short {
@@ -110,7 +123,8 @@ impl<'a> Pen<'a> {
             Short::NameValue(name, value, true) => self.text += &format!("{name}=\"{value}\""),
             Short::Identifier(id) => self.text += id,
             Short::Not(one) => {
-                self.one_of(["not ", "not", "not\t\n"]);
+                self.text += "not";
+                self.after_a_word(one, 3);
                 self.short(one, 3);
             }
             Short::And(parts) | Short::Or(parts) => {
@@ -118,7 +132,7 @@ impl<'a> Pen<'a> {
                     if index > 0 {
                         self.one_of([" ", "\r\n "]);
                         self.text += separator;
-                        self.one_of([" ", "", "\t"]);
+                        self.after_a_word(part, binds);
                     }
                     self.short(part, binds);
                 }
@@ -135,6 +149,13 @@ pub(crate) fn sexpr(node: &Node, noise: &[u8]) -> String {
     let mut pen = Pen::new(noise);
     pen.text += "(;;)";
     pen.node(node);
+    pen.text
+}
+
+/// In the short form, with white space behind every word.
+pub(crate) fn bounded(short: &Short, noise: &[u8]) -> String {
+    let mut pen = Pen { tight: false, ..Pen::new(noise) };
+    pen.short(short, 0);
     pen.text
 }
 

@@ -1,11 +1,11 @@
 //! Our engine, answering in the judge's words.
 
 use interop::policy::{Bindings, Evaluation, Form, Outcome, Value};
-use policy_lang::{Env, Policy};
+use policy_lang::{Env, Meaning, Policy};
 
 /// What our engine makes of a text, and how it prints it, when it can be read.
 pub(crate) fn evaluate(text: &str, bindings: &Bindings) -> (Evaluation, Option<String>) {
-    let Ok(policy) = Policy::parse(text) else {
+    let Ok(policy) = Policy::parse_as(text, Meaning::Exact) else {
         return (Evaluation { outcome: Outcome::Unparsable, form: None, value: None }, None);
     };
     let mut env = Env::new();
