@@ -5,11 +5,16 @@
 #   make torture 1,000 kills of the authority, 200 deaths within a signature
 #   make constant-time  signing, agreeing, unsealing and comparing in release code, under valgrind
 #   make check   formatting, lints, documentation, licences
+#   make release         the release program, with flags that keep paths and time out of it
+#   make reproduce       builds it twice elsewhere and compares (an hour)
+#   make sbom            the bill of materials of the release program, CycloneDX
+#   make mutants         mutation testing of what verifies, admits and decides (hours); MUTANTS="--shard 1/20" for a part of it
+#   make policy-soak     a million random policies for each question of policy-lang
 #   make bench   our crates beside their peers, one table with ratios
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture constant-time check bench interop
+.PHONY: help setup demo test torture constant-time check bench interop release reproduce sbom mutants policy-soak
 
 # Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop and bench are workspaces of
 # their own, with heavy dependencies of their own, so each has a directory of its own in it.
@@ -63,3 +68,24 @@ check:
 
 bench: setup
 	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release
+
+release:
+	@scripts/setup --build
+	@scripts/release
+
+reproduce:
+	@scripts/setup --build
+	@scripts/reproduce
+
+sbom:
+	@scripts/setup --sbom
+	@scripts/sbom
+
+# What survives, and what was caught, is in $(TARGET)/mutants.out. MUTANTS is for arguments of cargo-mutants.
+mutants:
+	@scripts/setup --mutants
+	cargo mutants --workspace --cargo-arg=--locked --jobs 1 --output "$(TARGET)" $(MUTANTS)
+
+policy-soak:
+	@scripts/setup
+	POLICY_ROUNDS=10 cargo nextest run --locked -p ockam-kms-policy-lang --test naive --no-capture many::

@@ -131,3 +131,39 @@ fn no_door_of_the_tests_is_in_the_product() {
     // A crate whose features are known, to see that they are read.
     assert!(features_in_the_product("p256").contains("ecdsa"));
 }
+
+/// What a manifest says about `unsafe`: nothing can allow again what is forbidden.
+fn forbids_unsafe(manifest: &str) -> bool {
+    let section = |name: &str| {
+        let after = manifest.split_once(&format!("\n[{name}]\n"))?.1;
+        Some(after.split("\n[").next().unwrap_or(after).to_owned())
+    };
+    let says =
+        |name: &str, line: &str| section(name).is_some_and(|text| text.lines().any(|each| each == line));
+    let member = manifest.contains("\n[package]\n") || manifest.starts_with("[package]\n");
+    let itself = says("lints.rust", "unsafe_code = \"forbid\"");
+    let members = says("workspace.lints.rust", "unsafe_code = \"forbid\"");
+    if member { itself || says("lints", "workspace = true") } else { members }
+}
+
+#[test]
+fn no_crate_of_ours_may_be_unsafe() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let listed = Command::new("git").args(["ls-files", "*Cargo.toml"]).current_dir(&root).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let wrong: Vec<_> = listed
+        .lines()
+        .filter(|path| !forbids_unsafe(&std::fs::read_to_string(root.join(path)).unwrap()))
+        .collect();
+    assert!(listed.lines().count() >= 12, "{listed}");
+    assert!(wrong.is_empty(), "`unsafe_code = \"forbid\"` is not in force in {wrong:?}");
+    // The control: a manifest that only denies, one that says nothing, one that says it of others.
+    for manifest in [
+        "[package]\nname = \"x\"\n\n[lints.rust]\nunsafe_code = \"deny\"\n",
+        "[package]\nname = \"x\"\n",
+        "[package]\nname = \"x\"\n\n[workspace.lints.rust]\nunsafe_code = \"forbid\"\n",
+        "[workspace]\nmembers = []\n\n[lints]\nworkspace = true\n",
+    ] {
+        assert!(!forbids_unsafe(manifest), "{manifest}");
+    }
+}
