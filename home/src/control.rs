@@ -80,6 +80,14 @@ impl From<&Error> for Answer {
 /// # Errors
 /// [`Kind::Unavailable`] when nobody answers; otherwise the server's own error.
 pub fn ask(socket: &Path, ask: &Ask) -> Result<serde_json::Value> {
+    ask_within(socket, ask, ANSWER_WAIT)
+}
+
+/// The same, waiting no longer than this for the answer.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_within(socket: &Path, ask: &Ask, wait: Duration) -> Result<serde_json::Value> {
     let away = |e: std::io::Error| {
         Error::new(Kind::Unavailable, "the server does not answer on its control socket")
             .with_hint("see whether it runs: `ockam-kms authority list`")
@@ -87,7 +95,7 @@ pub fn ask(socket: &Path, ask: &Ask) -> Result<serde_json::Value> {
     };
     let short = ShortPath::new(socket).map_err(away)?;
     let mut stream = UnixStream::connect(short.path()).map_err(away)?;
-    stream.set_read_timeout(Some(ANSWER_WAIT)).map_err(away)?;
+    stream.set_read_timeout(Some(wait)).map_err(away)?;
     stream.set_write_timeout(Some(READ_WAIT)).map_err(away)?;
     let mut line = serde_json::to_vec(ask).map_err(|e| json_failed(&e))?;
     line.push(b'\n');

@@ -2,10 +2,11 @@
 //! record whose lock is free is of one that ended without saying so.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vault::durable;
@@ -30,6 +31,9 @@ pub struct ServerRecord {
     /// Whether that door speaks TLS.
     #[serde(default)]
     pub tls: bool,
+    /// The address of its metrics, when they are served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_address: Option<String>,
     /// Where its data is.
     pub store: String,
 }
@@ -118,6 +122,33 @@ impl Home {
         self.server_records().remove(writer, name)
     }
 
+    /// Kills a server that runs, without a word to it: what it has answered is kept, what it was doing is cut.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]; [`Kind::Denied`] when the process of its record is not the one that holds its lock, or this user may
+    /// not kill it.
+    pub fn kill_server(&self, name: &Name) -> Result<()> {
+        let (record, running) = self.server(name)?;
+        if !running {
+            return Ok(());
+        }
+        let denied = |words: String| {
+            Error::new(Kind::Denied, words).with_hint(
+                "look for the process that has the file `servers/NAME.lock` of the home open, and end it",
+            )
+        };
+        let pid = i32::try_from(record.pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| denied(format!("the record of `{name}` names no process")))?;
+        // Opened before it is looked at: a number may be given to another process meanwhile, an open process stays the same.
+        let process = pidfd_open(pid, PidfdFlags::empty())
+            .map_err(|e| denied(format!("the process {pid:?} of `{name}` cannot be reached: {e}")))?;
+        if !has_open(record.pid, &self.server_lock_path(name)) {
+            return Err(denied(format!("another process than {} holds the lock of `{name}`", record.pid)));
+        }
+        pidfd_send_signal(&process, Signal::KILL)
+            .map_err(|e| denied(format!("the process {} of `{name}` cannot be killed: {e}", record.pid)))
+    }
+
     /// The path of a server's control socket. Short whatever the name, since socket paths are limited to 107 bytes.
     #[must_use]
     pub fn control_socket(&self, name: &Name) -> PathBuf {
@@ -149,4 +180,12 @@ impl Home {
             Err(TryLockError::Error(e)) => Err(Error::io("lock", &self.server_lock_path(name), e)),
         }
     }
+}
+
+/// Whether a process has a file open.
+fn has_open(pid: u32, path: &Path) -> bool {
+    let Ok(wanted) = std::fs::metadata(path) else { return false };
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    open.filter_map(|entry| std::fs::metadata(entry.path()).ok())
+        .any(|found| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::duration;
 
@@ -77,6 +77,12 @@ pub(crate) struct Create {
     /// Count failed requests of this machine too, and refuse more than ten a minute
     #[arg(long)]
     pub(crate) limit_loopback: bool,
+    /// Where to serve metrics for Prometheus, at /metrics; nowhere when nothing is given
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics_address: Option<String>,
+    /// How the log is written: lines of text, or of JSON
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
     /// Under which URL clients know it, when something in front of it rewrites the host
     #[arg(long, value_name = "URL", requires = "http_address")]
     pub(crate) public_url: Option<String>,
@@ -89,6 +95,12 @@ pub(crate) struct Create {
     /// Started by another `authority create`, which waits for it
     #[arg(long, hide = true, requires = "foreground")]
     pub(crate) detached: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -117,6 +129,9 @@ pub(crate) struct Named {
 pub(crate) struct Stop {
     /// The name; not needed while there is only one
     pub(crate) name: Option<String>,
+    /// Kill it when it does not end by itself: what it answered is kept, what it is doing is cut
+    #[arg(short, long)]
+    pub(crate) force: bool,
     /// Say what would be destroyed and what depends on it, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

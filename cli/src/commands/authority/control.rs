@@ -148,6 +148,7 @@ impl Running {
             "ready": ready,
             "http_address": self.record.http_address,
             "tls": self.record.tls,
+            "metrics_address": self.record.metrics_address,
             "authority": serde_json::to_value(status)?,
         }))
     }

@@ -8,7 +8,7 @@ mod show;
 
 use std::time::{Duration, Instant};
 
-use home::control::{Ask, ask};
+use home::control::{Ask, ask, ask_within};
 use home::{Home, Name, ServerRecord};
 use serde_json::{Value, json};
 
@@ -25,6 +25,10 @@ pub(crate) use serve::ensure_vault;
 
 /// How long a server may take to end: it answers first what it was asked.
 const STOP_WAIT: Duration = Duration::from_secs(60);
+
+/// How long one that may be killed has to take the question, and to end after it: longer than it drains.
+const ASK_WAIT: Duration = Duration::from_secs(5);
+const FORCE_WAIT: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
     match verb {
@@ -141,13 +145,15 @@ fn stop(context: &Context, which: &Stop) -> Result<Report> {
         preview.keeps(format!("the identity `{}` and its keys", record.identity));
         return Ok(preview.report());
     }
-    if was_running {
-        end(context, &name)?;
-    }
-    let words = if was_running { "stopped" } else { "was not running" };
+    let killed = was_running && end(context, &name, which.force)?;
+    let words = match (was_running, killed) {
+        (true, true) => "did not end by itself, and was killed",
+        (true, false) => "stopped",
+        (false, _) => "was not running",
+    };
     Ok(Report::new(
         format!("the server `{name}` {words}"),
-        json!({ "name": name.as_str(), "was_running": was_running }),
+        json!({ "name": name.as_str(), "was_running": was_running, "killed": killed }),
     )
     .machine(name.as_str()))
 }
@@ -167,16 +173,29 @@ fn preview_of_delete(home: &Home, name: &Name, record: &ServerRecord, in_the_way
     preview
 }
 
-/// Asks a server to end, and waits until it has.
-fn end(context: &Context, name: &Name) -> Result<()> {
+/// Asks a server to end, and waits until it has; whether it had to be killed.
+fn end(context: &Context, name: &Name, force: bool) -> Result<bool> {
     let _waiting = progress::waiting(context.output, "waiting for the server to end");
     let home = context.home()?;
-    match ask(&home.control_socket(name), &Ask::Stop) {
+    let socket = home.control_socket(name);
+    if force {
+        // One that hangs takes the question and never answers.
+        let patience = match ask_within(&socket, &Ask::Stop, ASK_WAIT) {
+            Ok(_) => FORCE_WAIT,
+            Err(_) => Duration::from_secs(2),
+        };
+        if wait_until_ended(home, name, patience).is_ok() {
+            return Ok(false);
+        }
+        home.kill_server(name)?;
+        return wait_until_ended(home, name, FORCE_WAIT).map(|()| true);
+    }
+    match ask(&socket, &Ask::Stop) {
         Ok(_) => {}
         // It may be ending already.
         Err(error) => wait_until_ended(home, name, Duration::from_secs(2)).map_err(|_| error)?,
     }
-    wait_until_ended(home, name, STOP_WAIT)
+    wait_until_ended(home, name, STOP_WAIT).map(|()| false)
 }
 
 fn wait_until_ended(home: &Home, name: &Name, wait: Duration) -> Result<()> {
@@ -184,7 +203,9 @@ fn wait_until_ended(home: &Home, name: &Name, wait: Duration) -> Result<()> {
     while home.server(name)?.1 {
         if start.elapsed() > wait {
             return Err(Error::new(Kind::Unavailable, format!("the server `{name}` does not end"))
-                .with_hint("see its log in the home, `servers/NAME.log`"));
+                .with_hint(
+                    "see its log in the home, `servers/NAME.log`; `authority stop NAME --force` kills it",
+                ));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -211,7 +232,7 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
     };
     context.confirm(delete.yes, &question)?;
     if running {
-        end(context, &name)?;
+        end(context, &name, true)?;
     }
     let writer = context.writer()?;
     // Held until the end, so that it cannot be started meanwhile.

@@ -11,7 +11,7 @@ use authority::service::Settings;
 use home::{Home, Name};
 use identity::Identifier;
 
-use crate::args::authority::Create;
+use crate::args::authority::{Create, LogFormat};
 use crate::context::{Context, name};
 use crate::error::{Error, Result, shown};
 use crate::exit::Kind;
@@ -29,6 +29,8 @@ pub(super) struct Plan {
     /// The files of the certificate and of its key.
     pub(super) tls: Option<(PathBuf, PathBuf)>,
     pub(super) limit_loopback: bool,
+    pub(super) metrics: Option<SocketAddr>,
+    pub(super) log_format: LogFormat,
     pub(super) public_url: Option<String>,
     pub(super) store: String,
     pub(super) settings: Settings,
@@ -69,6 +71,8 @@ impl Plan {
             insecure_http: create.insecure_http,
             tls: tls(create)?,
             limit_loopback: create.limit_loopback,
+            metrics: metrics(create)?,
+            log_format: create.log_format,
             public_url: create.public_url.clone(),
             may_make_identity: create.identity.is_none(),
             accept_clock: create.accept_clock,
@@ -98,6 +102,12 @@ impl Plan {
         }
         if let Some(url) = &self.public_url {
             pair("--public-url", url.clone());
+        }
+        if let Some(address) = &self.metrics {
+            pair("--metrics-address", address.to_string());
+        }
+        if self.log_format == LogFormat::Json {
+            pair("--log-format", "json".to_owned());
         }
         if let Some((certificate, key)) = &self.tls {
             for (option, path) in [("--tls-cert", certificate), ("--tls-key", key)] {
@@ -133,6 +143,26 @@ fn tls(create: &Create) -> Result<Option<(PathBuf, PathBuf)>> {
     Ok(Some((absolute(certificate)?, absolute(key)?)))
 }
 
+fn address(given: &str) -> Result<SocketAddr> {
+    given.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()).ok_or_else(|| {
+        Error::invalid(format!("`{}` is not an address and a port", shown(given)))
+            .with_hint("as in 127.0.0.1:4100")
+    })
+}
+
+/// Metrics have a door of their own, and without TLS.
+fn metrics(create: &Create) -> Result<Option<SocketAddr>> {
+    let Some(address) = create.metrics_address.as_deref().map(address).transpose()? else { return Ok(None) };
+    if !address.ip().to_canonical().is_loopback() && !create.insecure_http {
+        return Err(Error::new(
+            Kind::Denied,
+            format!("metrics at `{address}` could be read by other machines, and there is no TLS on it"),
+        )
+        .with_hint("serve them on 127.0.0.1, or add --insecure-http when something else protects the way"));
+    }
+    Ok(Some(address))
+}
+
 /// The doors that are named are open, and at least one has to be.
 fn door(create: &Create) -> Result<SocketAddr> {
     if create.tcp_listener_address.is_some() {
@@ -145,11 +175,7 @@ fn door(create: &Create) -> Result<SocketAddr> {
     let given = create.http_address.as_deref().ok_or_else(|| {
         Error::usage("the authority would have no door").with_hint("open one: --http-address 127.0.0.1:4100")
     })?;
-    let address =
-        given.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()).ok_or_else(|| {
-            Error::invalid(format!("`{}` is not an address and a port", shown(given)))
-                .with_hint("as in 127.0.0.1:4100")
-        })?;
+    let address = address(given)?;
     if !address.ip().to_canonical().is_loopback() && create.tls_cert.is_none() && !create.insecure_http {
         return Err(Error::new(
             Kind::Denied,

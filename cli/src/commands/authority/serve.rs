@@ -1,6 +1,7 @@
 //! The authority itself: in the foreground, until it is told to end.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use identity::{Clock as _, Identifier, SystemClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 use vault::SecretBytes;
 
@@ -21,6 +23,7 @@ use super::background::GO;
 use super::control::{Keys, Running};
 use super::plan::Plan;
 use super::show;
+use crate::args::authority::LogFormat;
 use crate::context::{Context, recovery_text};
 use crate::error::{Error, Result};
 use crate::exit::Kind;
@@ -31,6 +34,8 @@ use crate::output::{Report, time};
 const TICK: Duration = Duration::from_secs(30);
 /// How many descriptors are for something else than connections.
 const OWN_FILES: usize = 48;
+/// How long what was asked on the control socket may take to end.
+const CONTROL_WAIT: Duration = Duration::from_secs(30);
 /// The variable that says what goes to the log, as `tracing` filters are written.
 const LOG: &str = "OCKAM_KMS_LOG";
 
@@ -47,12 +52,16 @@ pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Repor
         // On a full disk a line is lost, and not the thread that wrote it.
         .log_internal_errors(false);
     // Only the first logger of a process counts, and there is no other.
-    let _ = log.try_init();
+    let _ = match plan.log_format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
     let home = context.home()?;
     // For as long as this process lives, also when it ends without a word.
     let _lock = home.lock_server(&plan.name)?;
     // Before anything is made: a door that cannot be opened leaves nothing behind.
-    let listener = listen(&plan)?;
+    let listener = listen(plan.http)?;
+    let metrics = plan.metrics.map(listen).transpose()?;
     let writer = context.writer()?;
     ensure_nobody_elses(home, &plan)?;
     let known = home.identities()?.into_iter().find(|(name, _)| *name == plan.identity);
@@ -74,7 +83,7 @@ pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Repor
     let ended = runtime.block_on(async {
         let store = store.map_or_else(|| open_store(&plan, issuer.identifier()), Ok)?;
         let authority = Authority::open(store, issuer, plan.settings.clone(), Arc::new(SystemClock)).await?;
-        serve(context, &plan, keys, authority, listener, detached).await
+        serve(context, &plan, keys, authority, (listener, metrics), detached).await
     });
     runtime.shutdown_timeout(Duration::from_secs(5));
     ended.map(|()| Report::written())
@@ -152,13 +161,13 @@ fn connections() -> usize {
     most.min(files.saturating_sub(OWN_FILES)).max(1)
 }
 
-fn listen(plan: &Plan) -> Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(plan.http).and_then(|listener| {
+fn listen(address: SocketAddr) -> Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
     listener.map_err(|e| {
-        Error::new(Kind::Unavailable, format!("cannot listen on `{}`: {e}", plan.http))
+        Error::new(Kind::Unavailable, format!("cannot listen on `{address}`: {e}"))
             .with_hint("another program may have it: choose another port, or 0 for any that is free")
             .with_source(e)
     })
@@ -169,11 +178,14 @@ async fn serve(
     plan: &Plan,
     keys: Keys,
     authority: Authority,
-    listener: std::net::TcpListener,
+    (listener, metrics): (std::net::TcpListener, Option<std::net::TcpListener>),
     detached: bool,
 ) -> Result<()> {
-    let listener = TcpListener::from_std(listener)
-        .map_err(|e| Error::new(Kind::Internal, "the listener cannot be used").with_source(e))?;
+    let listening = |listener| {
+        TcpListener::from_std(listener)
+            .map_err(|e| Error::new(Kind::Internal, "the listener cannot be used").with_source(e))
+    };
+    let (listener, metrics) = (listening(listener)?, metrics.map(listening).transpose()?);
     let tls = plan.tls.as_ref().map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
     let options = Options {
         insecure_http: plan.insecure_http,
@@ -183,6 +195,7 @@ async fn serve(
         connections: connections(),
         ..Options::default()
     };
+    let metrics = metrics.map(|door| Server::start_metrics(&authority, door, options.clone())).transpose()?;
     let server = Server::start(authority.clone(), listener, options)?;
     let started = authority.now();
     let address = server.local_addr();
@@ -193,6 +206,7 @@ async fn serve(
         project: plan.settings.project.clone(),
         http_address: Some(address.to_string()),
         tls: tls.is_some(),
+        metrics_address: metrics.as_ref().map(|metrics| metrics.local_addr().to_string()),
         store: plan.store.clone(),
     };
     let home = keys.home.clone();
@@ -230,10 +244,18 @@ async fn serve(
     tracing::info!("ending: {why}");
     upkeep.abort();
     server.stop().await;
-    // Joins its thread, which may be in the middle of a rotation.
-    tokio::task::spawn_blocking(move || drop(socket))
-        .await
-        .map_err(|e| Error::new(Kind::Internal, "the control socket did not end").with_source(e))?;
+    if let Some(metrics) = metrics {
+        metrics.stop().await;
+    }
+    // Joins its thread, which may be in the middle of a rotation. One whose device hangs is left as it is: its journal says
+    // how far it came.
+    let socket = tokio::task::spawn_blocking(move || drop(socket));
+    match timeout(CONTROL_WAIT, socket).await {
+        Ok(joined) => {
+            joined.map_err(|e| Error::new(Kind::Internal, "the control socket did not end").with_source(e))?
+        }
+        Err(_) => tracing::warn!("what was asked on the control socket does not end: it is cut"),
+    }
     tracing::info!("ended");
     Ok(())
 }
