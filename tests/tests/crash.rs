@@ -70,7 +70,12 @@ fn in_many_worlds(kills: usize) {
     let wrong: Vec<_> = worlds.into_iter().flat_map(|(_, wrong)| wrong).collect();
     assert_eq!(wrong, Vec::<String>::new());
     for what in ["credentials", "enrolments", "tickets", "revocations", "rotations"] {
-        assert!(answers.get(what).is_some_and(|count| *count > 0), "no {what}: {answers:?}");
+        // On a busy machine a rotation can take longer than any of these lives lasts.
+        let may_be_missing = what == "rotations" && long_form().is_none();
+        assert!(
+            may_be_missing || answers.get(what).is_some_and(|count| *count > 0),
+            "no {what}: {answers:?}"
+        );
     }
     assert!(long_form().is_none() || most <= START, "{most:?} from start to ready");
 }

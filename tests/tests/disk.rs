@@ -319,7 +319,7 @@ fn more_connections_than_descriptors_are_survived() {
     let client = world.enroller();
     let made = make_tickets(&client, 10);
     let address = world.url().trim_start_matches("http://").to_owned();
-    let held: Vec<_> = (0..150).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let held: Vec<_> = (0..120).map(|_| TcpStream::connect(&address).unwrap()).collect();
     let used = use_of(world.pid(), || {
         // Whoever runs it is answered all the same.
         assert!(world.ask_program(&["authority", "show"])["status"]["ready"].as_bool().unwrap());
@@ -331,7 +331,7 @@ fn more_connections_than_descriptors_are_survived() {
         more = make_tickets(&client, 1);
         !more.is_empty()
     });
-    println!("150 connections and 64 descriptors: {used:.3} of a processor; full service {relief:?} later");
+    println!("120 connections and 64 descriptors: {used:.3} of a processor; full service {relief:?} later");
     assert!(relief < RELIEF, "{relief:?}");
     assert_there(&client, &[made, more].concat());
     for word in ["a write to the store failed", "Too many open files"] {
