@@ -7,7 +7,7 @@ use crate::error::{Refusal, Result};
 use crate::history::Identity;
 use crate::identifier::Identifier;
 use crate::purpose_key::PurposeKeyAttestation;
-use crate::wire::{self, ChangeWire, SignedWire};
+use crate::wire::{self, ChangesWire, SignedWire};
 
 /// The most attestations in a bundle.
 pub const MAX_ATTESTATIONS: usize = 16;
@@ -15,10 +15,21 @@ pub const MAX_ATTESTATIONS: usize = 16;
 #[derive(Debug, Encode, Decode)]
 struct BundleWire {
     #[n(0)]
-    history: Vec<ChangeWire>,
+    history: ChangesWire,
     // Absent when they are not known, which is not the same as there being none.
     #[n(1)]
-    attestations: Option<Vec<SignedWire>>,
+    attestations: Option<AttestationsWire>,
+}
+
+#[derive(Debug, Encode, Decode)]
+#[cbor(transparent)]
+struct AttestationsWire(#[cbor(n(0), decode_with = "decode_attestations")] Vec<SignedWire>);
+
+fn decode_attestations<'b, C>(
+    d: &mut minicbor::Decoder<'b>,
+    ctx: &mut C,
+) -> std::result::Result<Vec<SignedWire>, minicbor::decode::Error> {
+    wire::decode_list(d, ctx, MAX_ATTESTATIONS)
 }
 
 /// An issuer, as far as a verifier knows it.
@@ -48,12 +59,14 @@ impl IssuerBundle {
     /// As [`Identity::import`] and [`PurposeKeyAttestation::decode`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let bundle: BundleWire = wire::decode(bytes, "issuer bundle")?;
-        if bundle.attestations.as_ref().is_some_and(|attestations| attestations.len() > MAX_ATTESTATIONS) {
+        if bundle.attestations.as_ref().is_some_and(|attestations| attestations.0.len() > MAX_ATTESTATIONS) {
             return Err(Refusal::TooLarge.into());
         }
-        let identity = Identity::import(&wire::encode(&bundle.history)?)?;
+        let history = wire::encode(&bundle.history)?;
+        drop(bundle.history);
+        let identity = Identity::import(&history)?;
         let decoded =
-            |signed: Vec<SignedWire>| signed.into_iter().map(PurposeKeyAttestation::from_wire).collect();
+            |signed: AttestationsWire| signed.0.into_iter().map(PurposeKeyAttestation::from_wire).collect();
         let attestations = bundle.attestations.map(decoded).transpose()?;
         Ok(Self { identity, attestations })
     }
@@ -84,7 +97,7 @@ impl IssuerBundle {
             attestations: self
                 .attestations
                 .as_ref()
-                .map(|list| list.iter().map(|one| one.wire().clone()).collect()),
+                .map(|list| AttestationsWire(list.iter().map(|one| one.wire().clone()).collect())),
         })
     }
 

@@ -9,7 +9,9 @@ use vault::{Signer, VerifyingKey};
 use crate::clock::Timestamp;
 use crate::error::{Error, Refusal, Result};
 use crate::identifier::{ChangeHash, Identifier};
-use crate::wire::{self, BodyType, ChangeData, ChangeWire, MAX_BYTES, MAX_CHANGES, VerifyingKeyWire};
+use crate::wire::{
+    self, BodyType, ChangeData, ChangeWire, ChangesWire, MAX_BYTES, MAX_CHANGES, VerifyingKeyWire,
+};
 
 /// No change of ours has more bytes.
 const LARGEST_CHANGE: usize = 512;
@@ -84,7 +86,7 @@ impl Identity {
     /// # Errors
     /// [`Malformed`](crate::Kind::Malformed) or [`Refused`](crate::Kind::Refused) with the rule.
     pub fn import(bytes: &[u8]) -> Result<Self> {
-        let changes: Vec<ChangeWire> = wire::decode(bytes, "change history")?;
+        let ChangesWire(changes) = wire::decode(bytes, "change history")?;
         if changes.len() > MAX_CHANGES {
             return Err(Refusal::TooLarge.into());
         }
@@ -206,7 +208,7 @@ impl Identity {
         let change =
             sign_change(Some(latest.hash), new, Some(old), rotation.valid, rotation.revoke_purpose_keys)
                 .await?;
-        let mut changes: Vec<ChangeWire> = wire::decode(&self.bytes, "change history")?;
+        let ChangesWire(mut changes) = wire::decode(&self.bytes, "change history")?;
         changes.push(change);
         // Encoding again what was decoded keeps each signed body, which is a byte string in it, as it was.
         Self::import_expected(&wire::encode(&changes)?, &self.identifier())

@@ -179,6 +179,35 @@ fn decode_previous_signature<'b, C>(
     Decode::decode(d, ctx)
 }
 
+/// The changes of a history, as many as are looked at: beyond [`MAX_CHANGES`] it is refused, whatever it holds.
+#[derive(Debug, Encode, Decode)]
+#[cbor(transparent)]
+pub(crate) struct ChangesWire(#[cbor(n(0), decode_with = "decode_changes")] pub(crate) Vec<ChangeWire>);
+
+fn decode_changes<'b, C>(
+    d: &mut minicbor::Decoder<'b>,
+    ctx: &mut C,
+) -> std::result::Result<Vec<ChangeWire>, minicbor::decode::Error> {
+    decode_list(d, ctx, MAX_CHANGES)
+}
+
+/// A list, of which one item beyond the limit is kept, so that it is known to be too long. What is small on the wire may be
+/// large in memory: whoever sends it does not decide how much of that we hold.
+pub(crate) fn decode_list<'b, C, T: Decode<'b, C>>(
+    d: &mut minicbor::Decoder<'b>,
+    ctx: &mut C,
+    limit: usize,
+) -> std::result::Result<Vec<T>, minicbor::decode::Error> {
+    let mut list = Vec::new();
+    for item in d.array_iter_with(ctx)? {
+        let item = item?;
+        if list.len() <= limit {
+            list.push(item);
+        }
+    }
+    Ok(list)
+}
+
 #[derive(Clone, Debug, Encode, Decode)]
 pub(crate) struct ChangeData {
     #[n(0)]
@@ -265,8 +294,23 @@ pub(crate) struct CredentialData {
 pub(crate) struct AttributesWire {
     #[n(0)]
     pub(crate) schema: u64,
-    #[n(1)]
+    #[cbor(n(1), decode_with = "decode_attributes")]
     pub(crate) map: BTreeMap<ByteVec, ByteVec>,
+}
+
+/// Attributes, of which one beyond [`MAX_ATTRIBUTES`] is kept: as [`decode_list`]. Of equal names the last counts.
+fn decode_attributes<'b, C>(
+    d: &mut minicbor::Decoder<'b>,
+    ctx: &mut C,
+) -> std::result::Result<BTreeMap<ByteVec, ByteVec>, minicbor::decode::Error> {
+    let mut map = BTreeMap::new();
+    for pair in d.map_iter_with::<C, ByteVec, ByteVec>(ctx)? {
+        let (name, value) = pair?;
+        if map.len() <= MAX_ATTRIBUTES || map.contains_key(&name) {
+            map.insert(name, value);
+        }
+    }
+    Ok(map)
 }
 
 #[derive(Clone, Debug, Encode, Decode)]

@@ -14,6 +14,7 @@
 mod bundles;
 mod continuous;
 mod credentials;
+mod distinct;
 mod documented;
 mod golden;
 mod histories;

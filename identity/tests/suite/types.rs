@@ -1,10 +1,13 @@
-//! Type confusion: nothing signed as one thing stands for another.
+//! Type confusion: nothing signed as one thing stands for another. The matrix is tests/golden/identity-types.txt.
+
+use std::fmt::Write as _;
 
 use identity::{
     Credential, Identity, IssuerBundle, PurposeKeyAttestation, RequestKeyAttestation, Result, Rule, verify,
 };
 use vault::Signer;
 
+use crate::golden;
 use crate::raw::{self, ATTESTATION, CHANGE, CREDENTIAL, Item, REQUEST_KEY, body};
 use crate::seeds::{ed25519, p256};
 use crate::world::{START, World, raw_window, verdict};
@@ -15,12 +18,15 @@ const TYPES: [u64; 4] = [CHANGE, ATTESTATION, CREDENTIAL, REQUEST_KEY];
 struct Everything {
     key: Signer,
     issuer: Identity,
+    attestation: Option<Item>,
 }
 
 impl Everything {
     fn new(key: Signer) -> Self {
         let issuer = crate::world::identity(&key);
-        Self { key, issuer }
+        let mut new = Self { key, issuer, attestation: None };
+        new.attestation = Some(raw::signed(&body_of(&new, ATTESTATION), &new.key));
+        new
     }
 
     /// The content that is good for this type.
@@ -42,10 +48,14 @@ impl Everything {
 
     /// Presents a signed body where one of this type is expected.
     fn present(&self, body: &[u8], expected: u64) -> Result<()> {
-        let signed = raw::signed(body, &self.key);
+        self.present_signed(&raw::signed(body, &self.key), expected)
+    }
+
+    /// The same for what was signed before.
+    fn present_signed(&self, signed: &Item, expected: u64) -> Result<()> {
         let now = START.after(10);
         match expected {
-            CHANGE => Identity::import(&raw::array([signed]).encode()).map(drop),
+            CHANGE => Identity::import(&raw::array([signed.clone()]).encode()).map(drop),
             ATTESTATION => {
                 PurposeKeyAttestation::decode(&signed.encode())?.verify(&self.issuer, now).map(drop)
             }
@@ -53,8 +63,8 @@ impl Everything {
                 RequestKeyAttestation::decode(&signed.encode())?.verify(&self.issuer, now).map(drop)
             }
             CREDENTIAL => {
-                let attestation = raw::signed(&body_of(self, ATTESTATION), &self.key);
-                let credential = Credential::decode(&raw::array([signed, attestation]).encode())?;
+                let attestation = self.attestation.clone().unwrap();
+                let credential = Credential::decode(&raw::array([signed.clone(), attestation]).encode())?;
                 let issuer = IssuerBundle::history_only(self.issuer.clone());
                 verify(&credential, &issuer, Some(&self.issuer.identifier()), now, Rule::Reference).map(drop)
             }
@@ -79,6 +89,88 @@ fn every_body_is_refused_as_every_other() {
             }
         }
     }
+}
+
+const NAMES: [&str; 4] = ["change", "attestation", "credential", "request key"];
+
+/// Three ways to have one thing taken for another: as it was signed; with the type inside altered, under the same signature;
+/// and with the altered type signed by the victim's own key, which leaves the content to be told apart.
+#[test]
+fn the_matrix_of_types_is_the_one_in_the_table() {
+    let mut table = String::from(
+        "# Rows: what was made. Columns: where it is presented. As it was signed, type altered, type altered and signed anew.\n",
+    );
+    let columns: String = NAMES.iter().map(|name| format!("| {name:<36}")).collect();
+    writeln!(table, "{:<22}{}", "", columns.trim_end()).unwrap();
+    for (algorithm, key) in [("ed25519", ed25519(1)), ("p256", p256(1))] {
+        let everything = Everything::new(key);
+        for (made, name) in TYPES.into_iter().zip(NAMES) {
+            let original = body_of(&everything, made);
+            let signature = raw::sign(&original, &everything.key);
+            let mut line = format!("{:<22}", format!("{algorithm} {name}"));
+            for expected in TYPES {
+                let altered = body(1, expected, &everything.content(made));
+                let shown = [&original, &altered]
+                    .map(|bytes| raw::array([raw::bytes(bytes.clone()), signature.clone()]));
+                let [as_signed, altered_type] =
+                    shown.map(|signed| verdict(&everything.present_signed(&signed, expected)));
+                let anew = verdict(&everything.present(&altered, expected));
+                assert!(
+                    made == expected || (as_signed != "ok" && altered_type != "ok"),
+                    "{name} as {expected}"
+                );
+                write!(line, "| {:<36}", format!("{as_signed}, {altered_type}, {anew}")).unwrap();
+            }
+            table += line.trim_end();
+            table.push('\n');
+        }
+    }
+    golden::check("identity-types.txt", &table);
+}
+
+/// Altered a little or a lot, what was signed as one thing is still nothing else.
+#[test]
+fn no_mutation_makes_one_thing_another() {
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % below as u64) as usize
+    };
+    let everything = [ed25519(1), p256(1)].map(Everything::new);
+    let signed: Vec<Vec<Vec<u8>>> = everything
+        .iter()
+        .map(|one| TYPES.map(|made| raw::signed(&body_of(one, made), &one.key).encode()).into())
+        .collect();
+    let (mut refused_by_type, mut rounds) = (0, 0);
+    while rounds < 100_000 {
+        let (who, made, expected) = (next(2), next(4), next(4));
+        if made == expected {
+            continue;
+        }
+        rounds += 1;
+        let mut bytes = signed[who][made].clone();
+        for _ in 0..next(4) {
+            let at = next(bytes.len());
+            match next(4) {
+                0 => bytes[at] = next(256) as u8,
+                1 => bytes[at] ^= 1 << next(8),
+                2 => bytes.insert(at, next(256) as u8),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        // Mostly the byte that says the type, which is what a mutation would have to hit.
+        if let Some(place) = bytes.windows(2).position(|pair| pair == [1, TYPES[made] as u8])
+            && next(2) == 0
+        {
+            bytes[place + 1] = TYPES[expected] as u8;
+        }
+        let verdict = verdict(&everything[who].present_signed(&Item::Raw(bytes), TYPES[expected]));
+        assert_ne!(verdict, "ok", "{} as {}", NAMES[made], NAMES[expected]);
+        refused_by_type += usize::from(verdict == "wrong-type");
+    }
+    assert!(refused_by_type > 20_000, "only {refused_by_type} got as far as the type");
 }
 
 /// The type byte alone separates them: the content of a request key is an attestation's of a channel key, to the byte.
