@@ -228,10 +228,14 @@ impl Door {
 async fn accept(listener: TcpListener, door: Door, stopping: watch::Receiver<bool>) {
     let mut stopped = stopping.clone();
     let mut connections = JoinSet::new();
+    // A connection whose place was taken away holds its descriptor until it has ended. Whoever comes faster than that waits.
+    let most = door.options.connections + door.options.connections / 8 + 1;
     loop {
         tokio::select! {
             () = told_to_stop(&mut stopped) => break,
-            accepted = listener.accept() => door.take(accepted, &mut connections, &stopping).await,
+            accepted = listener.accept(), if connections.len() < most => {
+                door.take(accepted, &mut connections, &stopping).await;
+            }
             Some(_) = connections.join_next() => {}
         }
     }
