@@ -12,7 +12,7 @@ impl Authority {
     /// Makes a ticket. Its code is in the answer and nowhere else.
     ///
     /// # Errors
-    /// [`Problem::Forbidden`](crate::Problem::Forbidden) for whoever is no enroller, or no admin when the ticket gives a
+    /// [`Problem::Forbidden`] for whoever is no enroller, or no admin when the ticket gives a
     /// role.
     pub async fn make_ticket(&self, caller: &Caller, new: NewTicket) -> Answer<IssuedTicket> {
         let salt = random(32)?.expose_array().copied().ok_or(Problem::Internal)?;
@@ -44,7 +44,7 @@ impl Authority {
     /// (and [`MAX_PAGE`](crate::member::MAX_PAGE)). Those that are used up or expired are among them for a week.
     ///
     /// # Errors
-    /// [`Problem::Forbidden`](crate::Problem::Forbidden) for whoever is no enroller.
+    /// [`Problem::Forbidden`] for whoever is no enroller.
     pub async fn tickets(
         &self,
         caller: &Caller,
@@ -58,8 +58,8 @@ impl Authority {
     /// Revokes a ticket, whatever is left of it. Whoever became a member by it stays one.
     ///
     /// # Errors
-    /// [`Problem::Forbidden`](crate::Problem::Forbidden) for whoever is no enroller,
-    /// [`Problem::NotFound`](crate::Problem::NotFound) without such a ticket.
+    /// [`Problem::Forbidden`] for whoever is no enroller,
+    /// [`Problem::NotFound`] without such a ticket.
     pub async fn revoke_ticket(&self, caller: &Caller, reference: &Reference) -> Answer<()> {
         self.execute_for(caller, Operation::RevokeTicket(reference.clone()), Receipt::Done).await?;
         self.metrics().ticket("revoked");

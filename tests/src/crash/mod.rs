@@ -1,7 +1,7 @@
 //! An authority that is killed at random moments while people enrol, get credentials, make and revoke tickets, and its
 //! identity is rotated; and a check, after each start, that everything it acknowledged is there.
 //!
-//! [`World`] starts and kills the process, [`drive`](World::drive) asks it for things from several threads and keeps a
+//! [`World`] starts and kills the process, `drive` asks it for things from several threads and keeps a
 //! journal of what was asked and answered, which is synced, and [`reconcile`](World::reconcile) compares the journal with
 //! what the authority shows.
 
