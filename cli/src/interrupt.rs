@@ -18,13 +18,16 @@ use crate::terminal;
 /// How long the last words may take: whoever reads them may have stopped reading.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-static STATE: Mutex<State> = Mutex::new(State { holds: 0, caught: None, left_to_server: false });
+static STATE: Mutex<State> =
+    Mutex::new(State { holds: 0, caught: None, left_to_server: false, ending: false });
 static OUTPUT: OnceLock<Output> = OnceLock::new();
 
 struct State {
     holds: usize,
     caught: Option<i32>,
     left_to_server: bool,
+    /// It is decided: nothing is begun any more.
+    ending: bool,
 }
 
 fn state() -> MutexGuard<'static, State> {
@@ -56,7 +59,15 @@ pub(crate) struct Hold(());
 
 /// Begins something that is not to be cut off.
 pub(crate) fn hold() -> Hold {
-    state().holds += 1;
+    let mut state = state();
+    if state.ending {
+        drop(state);
+        // The process is about to end, and what would be begun now would be cut off.
+        loop {
+            std::thread::park();
+        }
+    }
+    state.holds += 1;
     Hold(())
 }
 
@@ -65,6 +76,7 @@ impl Drop for Hold {
         let mut state = state();
         state.holds = state.holds.saturating_sub(1);
         let due = state.caught.filter(|_| state.holds == 0 && !state.left_to_server);
+        state.ending |= due.is_some();
         drop(state);
         if let Some(signal) = due {
             end(signal);
@@ -94,6 +106,7 @@ fn caught(signal: i32) {
     }
     let again = state.caught.replace(signal).is_some();
     let held = state.holds > 0 && !again;
+    state.ending |= !held;
     drop(state);
     if !held {
         end(signal);
