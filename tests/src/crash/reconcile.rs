@@ -36,19 +36,19 @@ impl World {
     }
 
     fn reconcile_members(&self, wrong: &mut Vec<String>) {
-        let found: BTreeSet<_> = self.enroller().member_ids().unwrap().into_iter().collect();
+        let found: BTreeSet<_> = match self.enroller().member_ids() {
+            Ok(found) => found.into_iter().collect(),
+            Err(error) => return wrong.push(format!("the enroller is refused the members: {error}")),
+        };
         let facts = self.facts.lock().unwrap();
         wrong.extend(facts.members.difference(&found).map(|lost| format!("the member {lost} is lost")));
     }
 
     fn reconcile_tickets(&self, wrong: &mut Vec<String>) {
-        let found: BTreeMap<_, _> = self
-            .enroller()
-            .tickets()
-            .unwrap()
-            .into_iter()
-            .map(|ticket| (ticket.reference, ticket.uses_left))
-            .collect();
+        let found: BTreeMap<_, _> = match self.enroller().tickets() {
+            Ok(found) => found.into_iter().map(|ticket| (ticket.reference, ticket.uses_left)).collect(),
+            Err(error) => return wrong.push(format!("the enroller is refused the tickets: {error}")),
+        };
         let facts = self.facts.lock().unwrap();
         for (reference, known) in &facts.tickets {
             let redeemed = u32::try_from(known.redeemed.len()).unwrap();
