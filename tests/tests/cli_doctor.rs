@@ -9,20 +9,16 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use home::control::{Answer, ControlSocket};
-use home::rotation::{self, Moment, Plan, Witness};
-use home::{Home, IdentityRecord, Name, ServerRecord, Vaults};
-use identity::{PurposeKeyAttestation, SystemClock};
+use home::rotation::Moment;
+use home::{Home, Name, ServerRecord};
 use ockam_kms_tests::cli::Kms;
+use ockam_kms_tests::rotation::cut_off;
 use ockam_kms_tests::softhsm::{MODULE, PIN, SoftHsm};
 use serde_json::{Value, json};
-use vault::soft::SoftBackend;
-use vault::{Nobody, Pending, Registry, Signer, block_on};
 
 /// A home with an identity that has issued, in a vault of the home.
 fn world() -> Kms {
@@ -233,33 +229,10 @@ fn identities() {
     finds(&kms, "fault", "identity", "the request key of `alice`", "remove it from `request-keys`");
 }
 
-/// Dies when a moment is reached.
-struct DieAt(Moment);
-
-impl Witness for DieAt {
-    fn take_over<'a>(
-        &'a self,
-        _: &'a IdentityRecord,
-        _: Option<(Signer, PurposeKeyAttestation)>,
-    ) -> Pending<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn reached(&self, moment: Moment) {
-        assert!(moment != self.0, "killed");
-    }
-}
-
 #[test]
 fn rotations() {
     let kms = world();
-    let home = Home::open(kms.home()).unwrap();
-    let vaults = Vaults::new(home.clone(), Registry::new().with(SoftBackend), Arc::new(Nobody));
-    let writer = home.write().unwrap();
-    let (plan, witness) = (Plan::within("alice"), DieAt(Moment::Signed));
-    let rotation = rotation::rotate(&writer, &vaults, &plan, &witness, &SystemClock);
-    assert!(catch_unwind(AssertUnwindSafe(|| block_on(rotation))).is_err());
-    drop(writer);
+    cut_off(&kms.home(), "alice", Moment::Signed);
     finds(&kms, "fault", "rotation", "a rotation of the identity `alice` was cut off", "goes on with it");
     // What it says to do, done.
     let _ = kms.run_apart(&["identity", "default", "alice"], b"").code(0);

@@ -8,42 +8,9 @@
     reason = "a test that cannot set up its world should stop"
 )]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-
-use home::rotation::{self, Moment, Plan, Witness};
-use home::{Home, IdentityRecord, Vaults};
-use identity::{PurposeKeyAttestation, SystemClock};
+use home::rotation::Moment;
 use ockam_kms_tests::cli::Kms;
-use vault::soft::SoftBackend;
-use vault::{Nobody, Pending, Registry, Signer, block_on};
-
-/// Dies when a moment is reached, as a process does that is killed.
-struct DieAt(Moment);
-
-impl Witness for DieAt {
-    fn take_over<'a>(
-        &'a self,
-        _: &'a IdentityRecord,
-        _: Option<(Signer, PurposeKeyAttestation)>,
-    ) -> Pending<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn reached(&self, moment: Moment) {
-        assert!(moment != self.0, "killed");
-    }
-}
-
-/// Cuts off a rotation of an identity in the present home.
-fn cut_off(kms: &Kms, identity: &str, at: Moment) {
-    let home = Home::open(kms.home()).unwrap();
-    let vaults = Vaults::new(home.clone(), Registry::new().with(SoftBackend), Arc::new(Nobody));
-    let writer = home.write().unwrap();
-    let (plan, witness) = (Plan::within(identity), DieAt(at));
-    let rotation = rotation::rotate(&writer, &vaults, &plan, &witness, &SystemClock);
-    assert!(catch_unwind(AssertUnwindSafe(|| block_on(rotation))).is_err());
-}
+use ockam_kms_tests::rotation::cut_off;
 
 #[test]
 fn readers_are_told_and_writers_go_on() {
@@ -56,7 +23,7 @@ fn readers_are_told_and_writers_go_on() {
         let mut kms = Kms::new();
         let identifier = kms.run(&["identity", "create", "alice"]).code(0).stdout;
         kms.run(&["identity", "create", "bob"]).code(0);
-        cut_off(&kms, "alice", at);
+        cut_off(&kms.home(), "alice", at);
 
         let before = kms.state();
         let read = kms.run(&["identity", "show", "alice", "--output", "json"]).code(0);
@@ -89,7 +56,7 @@ fn what_cannot_be_finished_yet_protects_what_it_needs() {
     kms.run(&["vault", "create", "one"]).code(0);
     kms.run(&["vault", "create", "two", "--path", "elsewhere"]).code(0);
     kms.run(&["identity", "create", "alice", "--vault", "two"]).code(0);
-    cut_off(&kms, "alice", Moment::Signed);
+    cut_off(&kms.home(), "alice", Moment::Signed);
     // Its vault is away.
     std::fs::rename(kms.path("elsewhere"), kms.path("away")).unwrap();
     let made = kms.run(&["identity", "create", "bob", "--vault", "one"]).code(0);
@@ -118,7 +85,7 @@ fn a_running_server_goes_on_with_its_own() {
         "127.0.0.1:0",
     ];
     kms.run(&create).code(0);
-    cut_off(&kms, "authority-p", Moment::Committed);
+    cut_off(&kms.home(), "authority-p", Moment::Committed);
     let wrote = kms.run(&["identity", "create", "other"]).code(0);
     assert!(wrote.stderr.contains("the server `authority-p` goes on with it"), "{}", wrote.stderr);
     let rotated = kms.run(&["identity", "rotate", "authority-p", "--output", "json"]).code(0).json();
@@ -128,7 +95,7 @@ fn a_running_server_goes_on_with_its_own() {
     assert_eq!(shown["status"]["authority"]["changes"], 3);
     // A server that is started finishes what was cut off while it was away.
     kms.run(&["authority", "stop"]).code(0);
-    cut_off(&kms, "authority-p", Moment::Signed);
+    cut_off(&kms.home(), "authority-p", Moment::Signed);
     kms.run(&create).code(0);
     let shown = kms.run(&["authority", "show", "--output", "json"]).code(0);
     assert_eq!(shown.json()["status"]["authority"]["changes"], 4);

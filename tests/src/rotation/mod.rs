@@ -4,6 +4,7 @@
 //! ways of dying are SIGKILL: at a [`Moment`], by the process itself, or at any time, from outside.
 
 mod check;
+mod cut_off;
 mod world;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use home::rotation::Moment;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Ending, violations};
+pub use cut_off::cut_off;
 pub use world::{Death, Run, World};
 
 /// The name of the identity that is rotated.
