@@ -207,7 +207,8 @@ async fn what_is_on_its_way_is_answered_before_it_stops() {
             if answer.status == 503 {
                 return answer;
             }
-            assert_eq!(answer.status, 0, "an idle connection is closed, or refused: {answer:?}");
+            // Before the end has begun it is answered as ever, and in that moment the connection is closed.
+            assert!([0, 200].contains(&answer.status), "closed, answered or refused: {answer:?}");
         }
     };
     let answer = tokio::time::timeout(Duration::from_secs(5), told).await.expect("draining");
