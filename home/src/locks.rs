@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use vault::soft::{Lock, LockedBy, Relock, SealedBy, SoftVault};
-use vault::{Custody, KeySpec, KeyUri, Scheme, Sealer, Sealing, SealingFacet, SecretBytes, Vault, VaultId};
+use vault::{
+    Algorithm, Custody, KeySpec, KeyUri, Scheme, Sealer, Sealing, SealingFacet, SecretBytes, Vault, VaultId,
+};
 
 use crate::error::{Error, Kind, Result};
 use crate::home::{Home, Writer, stored_name};
@@ -196,7 +198,8 @@ impl Home {
                 let key = key_name(name)?;
                 let record = SealingKeyRecord { vault: kek.vault.to_string(), path: directory.to_owned() };
                 self.sealing_key_records().create(writer, &key, &record)?;
-                match facet.generate(&KeySpec::aes256_gcm(key.clone())).await {
+                let spec = KeySpec::new(key.clone(), sealing_algorithm(&kek.vault, &*vault)?)?;
+                match facet.generate(&spec).await {
                     Ok(handle) => (handle, Some(key)),
                     Err(error) => {
                         // The first failure is the one that is told.
@@ -253,10 +256,18 @@ pub(crate) fn locked(uri: &KeyUri) -> Result<Option<(VaultId, LockedBy)>> {
 }
 
 pub(crate) fn sealing<'a>(name: &Name, vault: &'a dyn Vault) -> Result<&'a dyn SealingFacet> {
-    vault.sealing().ok_or_else(|| {
-        Error::new(Kind::Unsupported, format!("the vault `{name}` has no keys that seal"))
-            .with_hint("it takes AES keys: `ockam-kms vault check` lists what a vault can do")
-    })
+    vault.sealing().ok_or_else(|| no_sealing(name))
+}
+
+fn no_sealing(name: &Name) -> Error {
+    Error::new(Kind::Unsupported, format!("the vault `{name}` has no keys that seal"))
+        .with_hint("`ockam-kms vault check` lists what a vault can do")
+}
+
+/// What a key that locks a vault is made as: an AES key where there are such, else one that agrees.
+fn sealing_algorithm(name: &Name, vault: &dyn Vault) -> Result<Algorithm> {
+    let found = vault.capabilities().choose(&[Algorithm::Aes256Gcm, Algorithm::EciesP256]);
+    found.ok_or_else(|| no_sealing(name))
 }
 
 /// A name for the key that locks a vault: nobody else's, also where several homes share a token.

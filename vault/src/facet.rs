@@ -44,7 +44,7 @@ pub trait SigningFacet: Custody<Signing> {
 
 /// Key agreement.
 pub trait AgreementFacet: Custody<Agreement> {
-    /// Agrees with a peer's public key. An all-zero secret (a peer key of small order, RFC 7748 §6.1) is
+    /// Agrees with a peer's public key. One of another type is [`Invalid`](crate::Kind::Invalid); an all-zero secret (a peer key of small order, RFC 7748 §6.1) is
     /// [`Rejected`](crate::Kind::Rejected).
     fn agree<'a>(&'a self, key: &'a KeyHandle<Agreement>, peer: &'a AgreementKey)
     -> Pending<'a, SecretBytes>;
@@ -52,7 +52,8 @@ pub trait AgreementFacet: Custody<Agreement> {
 
 /// Sealing of small secrets: what wraps the data key of another vault.
 pub trait SealingFacet: Custody<Sealing> {
-    /// Seals at most [`MAX_SEAL`] bytes, bound to `associated` data: nonce (12 bytes), ciphertext, tag (16 bytes).
+    /// Seals at most [`MAX_SEAL`] bytes, bound to `associated` data. What comes out is laid out as the backend says
+    /// (docs/formats.md); with an AES key in the vault it is nonce (12 bytes), ciphertext, tag (16 bytes).
     fn seal<'a>(
         &'a self,
         key: &'a KeyHandle<Sealing>,

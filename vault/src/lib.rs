@@ -26,6 +26,7 @@
 
 mod bound;
 mod capability;
+pub mod device;
 pub mod durable;
 mod error;
 mod facet;

@@ -50,6 +50,13 @@ impl P256Point {
         key.to_sec1_point(false).as_bytes().try_into().ok().map(Self)
     }
 
+    /// From 65 bytes, if they are a point of the curve.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes = <[u8; 65]>::try_from(bytes).ok()?;
+        p256::ecdsa::VerifyingKey::from_sec1_bytes(&bytes).ok().map(|_| Self(bytes))
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 65] {
@@ -67,10 +74,7 @@ impl VerifyingKey {
             Algorithm::Ed25519 => {
                 ed25519_dalek::VerifyingKey::try_from(bytes).ok().map(|key| Self::Ed25519(key.into()))
             }
-            Algorithm::EcdsaP256 => <[u8; 65]>::try_from(bytes)
-                .ok()
-                .filter(|bytes| p256::ecdsa::VerifyingKey::from_sec1_bytes(bytes).is_ok())
-                .map(|bytes| Self::EcdsaP256(P256Point(bytes))),
+            Algorithm::EcdsaP256 => P256Point::from_bytes(bytes).map(Self::EcdsaP256),
             other => {
                 return Err(Error::new(
                     Kind::Invalid,
@@ -141,14 +145,32 @@ impl fmt::Debug for VerifyingKey {
 pub enum AgreementKey {
     /// The u-coordinate of RFC 7748 §5.
     X25519([u8; 32]),
+    /// A point of P-256.
+    EcdhP256(P256Point),
 }
 
 impl AgreementKey {
+    /// A key of this algorithm from its bytes: 32 for X25519, 65 (SEC 1, uncompressed) for P-256.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] when the length is wrong or the bytes are no point of the curve.
+    pub fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<Self> {
+        let key = match algorithm {
+            Algorithm::X25519 => bytes.try_into().ok().map(Self::X25519),
+            Algorithm::EcdhP256 => P256Point::from_bytes(bytes).map(Self::EcdhP256),
+            other => {
+                return Err(Error::new(Kind::Invalid, format!("a key of type {other} agrees with nobody")));
+            }
+        };
+        key.ok_or_else(|| Error::new(Kind::Invalid, format!("not a public key of type {algorithm}")))
+    }
+
     /// Which algorithm it agrees by.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         match self {
             Self::X25519(_) => Algorithm::X25519,
+            Self::EcdhP256(_) => Algorithm::EcdhP256,
         }
     }
 
@@ -157,6 +179,7 @@ impl AgreementKey {
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::X25519(bytes) => bytes,
+            Self::EcdhP256(point) => point.as_bytes(),
         }
     }
 }

@@ -19,11 +19,16 @@ pub enum Algorithm {
     X25519,
     /// AES-256 in Galois/Counter mode (NIST SP 800-38D), 96-bit random nonce.
     Aes256Gcm,
+    /// Diffie-Hellman on NIST P-256: the x-coordinate of the shared point (NIST SP 800-56A, ECC CDH).
+    EcdhP256,
+    /// Sealing for a P-256 key that only agrees: an ephemeral key, HKDF-SHA256, AES-256-GCM (docs/formats.md).
+    EciesP256,
 }
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 4] = [Self::Ed25519, Self::EcdsaP256, Self::X25519, Self::Aes256Gcm];
+    pub const ALL: [Self; 6] =
+        [Self::Ed25519, Self::EcdsaP256, Self::X25519, Self::Aes256Gcm, Self::EcdhP256, Self::EciesP256];
 
     /// The word for it in text, JSON and command lines.
     #[must_use]
@@ -33,6 +38,8 @@ impl Algorithm {
             Self::EcdsaP256 => "p256",
             Self::X25519 => "x25519",
             Self::Aes256Gcm => "aes256-gcm",
+            Self::EcdhP256 => "ecdh-p256",
+            Self::EciesP256 => "ecies-p256",
         }
     }
 
@@ -41,8 +48,8 @@ impl Algorithm {
     pub fn purpose(self) -> PurposeKind {
         match self {
             Self::Ed25519 | Self::EcdsaP256 => PurposeKind::Signing,
-            Self::X25519 => PurposeKind::Agreement,
-            Self::Aes256Gcm => PurposeKind::Sealing,
+            Self::X25519 | Self::EcdhP256 => PurposeKind::Agreement,
+            Self::Aes256Gcm | Self::EciesP256 => PurposeKind::Sealing,
         }
     }
 }
@@ -59,7 +66,7 @@ impl FromStr for Algorithm {
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == text).ok_or_else(|| {
             Error::new(Kind::Invalid, format!("`{}` is not a key type", text.escape_debug()))
-                .with_hint("key types are ed25519, p256, x25519 and aes256-gcm")
+                .with_hint("key types are ed25519, p256, x25519, aes256-gcm, ecdh-p256 and ecies-p256")
         })
     }
 }

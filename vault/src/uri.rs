@@ -3,6 +3,9 @@
 //! ```text
 //! soft:?path=/srv/vaults/issuer                        a vault        soft:name=issuer        a key in it
 //! pkcs11:token=ca?module-path=/usr/lib/….so            a vault        pkcs11:object=issuer    a key in it
+//! tpm:?tcti=device:/dev/tpmrm0                         a vault        tpm:name=issuer         a key in it
+//! yubikey:serial=12345678                              a vault        yubikey:slot=9c         a key in it
+//! awskms:region=eu-west-1                              a vault        awskms:alias=issuer     a key in it
 //! ```
 //!
 //! Parsing is total, printing is canonical (attributes in the order of the table below, everything outside RFC 3986's
@@ -27,6 +30,12 @@ pub enum Scheme {
     Soft,
     /// A PKCS#11 token (RFC 7512).
     Pkcs11,
+    /// A TPM 2.0.
+    Tpm,
+    /// The PIV application of a YubiKey.
+    YubiKey,
+    /// The key management service of AWS.
+    AwsKms,
 }
 
 struct Grammar {
@@ -34,17 +43,45 @@ struct Grammar {
     name: &'static str,
     path: &'static [&'static str],
     query: &'static [&'static str],
+    /// The attribute that holds the name a key was generated under.
+    key: &'static str,
 }
 
-const GRAMMARS: [Grammar; 2] = [
-    Grammar { scheme: Scheme::Soft, name: "soft", path: &["name"], query: &["path"] },
+const GRAMMARS: [Grammar; 5] = [
+    Grammar { scheme: Scheme::Soft, name: "soft", path: &["name"], query: &["path"], key: "name" },
     Grammar {
         scheme: Scheme::Pkcs11,
         name: "pkcs11",
         path: &["token", "serial", "object", "id"],
         query: &["module-path", "pin-source"],
+        key: "object",
+    },
+    Grammar {
+        scheme: Scheme::Tpm,
+        name: "tpm",
+        path: &["name", "persistent"],
+        query: &["tcti", "path", "auth-source", "pcrs"],
+        key: "name",
+    },
+    Grammar {
+        scheme: Scheme::YubiKey,
+        name: "yubikey",
+        path: &["serial", "slot", "name"],
+        query: &["pin-source", "management-key-source"],
+        key: "name",
+    },
+    Grammar {
+        scheme: Scheme::AwsKms,
+        name: "awskms",
+        path: &["region", "key-id", "alias", "name"],
+        query: &["endpoint", "profile"],
+        key: "name",
     },
 ];
+
+/// Attributes that find a key inside a vault, and those that tell vaults apart.
+const FIND_KEYS: [&str; 7] = ["name", "object", "id", "persistent", "slot", "key-id", "alias"];
+const TELL_VAULTS: [&str; 3] = ["token", "serial", "region"];
 
 /// Attributes that would put a secret into the text.
 const SECRET_ATTRIBUTES: [&str; 4] = ["pin-value", "pin", "password", "passphrase"];
@@ -54,8 +91,20 @@ impl Scheme {
         match self {
             Self::Soft => &GRAMMARS[0],
             Self::Pkcs11 => &GRAMMARS[1],
+            Self::Tpm => &GRAMMARS[2],
+            Self::YubiKey => &GRAMMARS[3],
+            Self::AwsKms => &GRAMMARS[4],
         }
     }
+
+    /// The attribute of its key URIs that holds the name a key was generated under.
+    #[must_use]
+    pub fn key_attribute(self) -> &'static str {
+        self.grammar().key
+    }
+
+    /// Every scheme.
+    pub const ALL: [Self; 5] = [Self::Soft, Self::Pkcs11, Self::Tpm, Self::YubiKey, Self::AwsKms];
 
     /// The word itself, which also names the backend in text and JSON.
     #[must_use]
@@ -100,11 +149,11 @@ impl KeyUri {
     /// The URI that finds the key of this name inside a vault of this scheme.
     #[must_use]
     pub fn of_key(scheme: Scheme, name: &KeyName) -> Self {
-        let attribute = match scheme {
-            Scheme::Soft => "name",
-            Scheme::Pkcs11 => "object",
-        };
-        Self { scheme, path: vec![(attribute, name.as_str().as_bytes().to_vec())], query: Vec::new() }
+        Self {
+            scheme,
+            path: vec![(scheme.key_attribute(), name.as_str().as_bytes().to_vec())],
+            query: Vec::new(),
+        }
     }
 
     /// The scheme.
@@ -170,13 +219,14 @@ impl KeyUri {
     /// find a key is among them.
     #[must_use]
     pub fn same_key(&self, other: &Self) -> bool {
-        let finds = ["name", "object", "id"];
         let agrees = |attribute: &str| match (self.bytes(attribute), other.bytes(attribute)) {
             (Some(one), Some(other)) => Some(one == other),
             _ => None,
         };
-        let all = finds.iter().chain(&["token", "serial"]).all(|attribute| agrees(attribute).unwrap_or(true));
-        self.scheme == other.scheme && all && finds.iter().any(|attribute| agrees(attribute) == Some(true))
+        let all = FIND_KEYS.iter().chain(&TELL_VAULTS).all(|attribute| agrees(attribute).unwrap_or(true));
+        self.scheme == other.scheme
+            && all
+            && FIND_KEYS.iter().any(|attribute| agrees(attribute) == Some(true))
     }
 
     fn set(&mut self, attribute: &str, value: Vec<u8>, replace: bool) -> Result<()> {
@@ -219,6 +269,9 @@ fn example(scheme: Scheme) -> &'static str {
         Scheme::Pkcs11 => {
             "pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/ca.pin"
         }
+        Scheme::Tpm => "tpm:?tcti=device:/dev/tpmrm0&auth-source=file:/etc/tpm.auth",
+        Scheme::YubiKey => "yubikey:serial=12345678?pin-source=file:/etc/piv.pin",
+        Scheme::AwsKms => "awskms:region=eu-west-1",
     }
 }
 
@@ -341,7 +394,7 @@ mod tests {
     fn refuses_what_it_does_not_know() {
         for (text, says) in [
             ("issuer", "not a key URI"),
-            ("tpm:persistent=0x81000001", "no backend `tpm`"),
+            ("vmtpm:persistent=0x81000001", "no backend `vmtpm`"),
             ("soft:token=x", "no attribute `token`"),
             ("soft:name", "no `=`"),
             ("soft:name=a;name=b", "twice"),
@@ -396,7 +449,7 @@ mod tests {
         }
 
         #[test]
-        fn parsing_is_total(text in "(soft|pkcs11|x)?:?[a-z=;&?%0-9A-F]{0,60}|\\PC{0,60}") {
+        fn parsing_is_total(text in "(soft|pkcs11|tpm|yubikey|awskms|x)?:?[a-z=;&?%0-9A-F]{0,60}|\\PC{0,60}") {
             if let Ok(uri) = text.parse::<KeyUri>() {
                 let printed = uri.to_string();
                 let again: KeyUri = printed.parse().unwrap();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use cryptoki::mechanism::MechanismType;
 use cryptoki::slot::TokenInfo;
+use vault::device::{AGAIN, Effect, Pool, Reply, Settings};
 use vault::{
     Algorithm, Backend, Capabilities, Capability, Error, Interact, KeyUri, Kind, Pending, Presence,
     Protection, Result, Scheme, Vault,
@@ -17,13 +18,11 @@ use vault::{
 
 use crate::address::{Address, PinSource, Token};
 use crate::desk::{Bench, Desk, Offer, Station};
-use crate::errors::{AGAIN, Trouble};
+use crate::errors::Trouble;
 use crate::keeper::Keeper;
 use crate::make;
 use crate::module::{Module, Pass};
-use crate::pool::{Effect, Pool, Settings};
 use crate::quirks::{self, X25519Route};
-use crate::reply::Reply;
 use crate::template::Naming;
 use crate::trust;
 use crate::vault::Pkcs11Vault;

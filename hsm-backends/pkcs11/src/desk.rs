@@ -12,10 +12,11 @@ use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::slot::TokenInfo;
+use vault::device::indeterminate;
 use vault::{Algorithm, Error, Kind, Result};
 
 use crate::address::Token;
-use crate::errors::{Remedy, Trouble, indeterminate};
+use crate::errors::{Remedy, Trouble};
 use crate::keeper::{Access, Keeper, is_logged_in, open_session};
 use crate::module::Pass;
 use crate::objects::Kept;
@@ -66,6 +67,7 @@ impl Offer {
             Algorithm::EcdsaP256 => self.p256,
             Algorithm::Ed25519 => self.ed25519,
             Algorithm::X25519 => self.x25519.is_some(),
+            Algorithm::EcdhP256 | Algorithm::EciesP256 => false,
             Algorithm::Aes256Gcm => self.aes_gcm,
             _ => false,
         }

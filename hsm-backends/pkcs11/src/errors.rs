@@ -2,14 +2,11 @@
 //! the backend itself may try, once, before it reports.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use cryptoki::context::Function;
 use cryptoki::error::{Error as LibraryError, RvError};
+use vault::device::{AGAIN, indeterminate};
 use vault::{Error, Kind, Retry};
-
-/// How long a caller should wait before it asks a device again that was away or busy.
-pub(crate) const AGAIN: Retry = Retry::After(Duration::from_secs(1));
 
 /// What the backend does by itself, once, before it reports a failure of an idempotent call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,13 +153,6 @@ impl Trouble {
         };
         if lost { indeterminate(error) } else { error }
     }
-}
-
-/// The same failure, of a request that changes the token and may have happened.
-pub(crate) fn indeterminate(error: Error) -> Error {
-    error
-        .with_retry(Retry::Indeterminate)
-        .with_hint("it may have happened: list the keys of the vault before you try again")
 }
 
 fn answered(token: &str, answer: RvError, function: Function) -> Error {

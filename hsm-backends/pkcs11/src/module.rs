@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Function, Pkcs11};
 use cryptoki::error::{Error as LibraryError, RvError};
+use vault::device::AGAIN;
 use vault::{Error, Kind, Result};
 
-use crate::errors::{AGAIN, Trouble};
+use crate::errors::Trouble;
 use crate::turns::{Turn, Turns};
 
 /// The most resets within a while: each makes every vault of the module log in again.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
+use vault::device::{Answer, Effect, Pool};
 use vault::{
     Agreement, AgreementFacet, AgreementKey, Algorithm, Capabilities, Custody, Error, KeyHandle, KeyInfo,
     KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending, Purpose, PurposeKind, Result, Scheme,
@@ -16,8 +17,6 @@ use crate::desk::{Bench, Desk};
 use crate::errors::Trouble;
 use crate::keys::{self, KeyId, Making, Opened};
 use crate::operations::{self, ToSign};
-use crate::pool::{Effect, Pool};
-use crate::reply::Answer;
 
 /// The keys of one PKCS#11 token.
 pub struct Pkcs11Vault {

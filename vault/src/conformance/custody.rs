@@ -87,7 +87,7 @@ async fn wrong_purpose<P: Conform>(vault: &dyn Vault, uri: &KeyUri) {
 
 pub(super) async fn names<P: Conform>(vault: &dyn Vault, algorithm: Algorithm, report: &mut Report) {
     let facet = P::facet(vault, algorithm);
-    let attribute = if vault.scheme() == Scheme::Soft { "name" } else { "object" };
+    let attribute = vault.scheme().key_attribute();
     let long = "n".repeat(1024);
     let bad = [
         "../x",

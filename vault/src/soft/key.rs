@@ -17,6 +17,7 @@ pub(super) enum Material {
     Ed25519(ed25519_dalek::SigningKey),
     EcdsaP256(p256::ecdsa::SigningKey),
     X25519(x25519_dalek::StaticSecret),
+    EcdhP256(p256::SecretKey),
     Aes256Gcm(Aes256Gcm, Zeroizing<[u8; 32]>),
 }
 
@@ -46,6 +47,14 @@ impl Material {
             }
             Algorithm::X25519 => Self::X25519(x25519_dalek::StaticSecret::from(*bytes)),
             Algorithm::Aes256Gcm => Self::Aes256Gcm(aead::cipher(&secret)?, Zeroizing::new(*bytes)),
+            Algorithm::EcdhP256 => Self::EcdhP256(p256::SecretKey::from_slice(bytes).map_err(|_| corrupt())?),
+            Algorithm::EciesP256 => {
+                return Err(Error::new(
+                    Kind::Unsupported,
+                    format!("software vaults have no keys of type {algorithm}"),
+                )
+                .with_hint("they seal by aes256-gcm"));
+            }
         })
     }
 
@@ -55,6 +64,7 @@ impl Material {
             Self::Ed25519(key) => key.to_bytes(),
             Self::EcdsaP256(key) => key.to_bytes().into(),
             Self::X25519(key) => key.to_bytes(),
+            Self::EcdhP256(key) => key.to_bytes().into(),
             Self::Aes256Gcm(_, key) => **key,
         });
         SecretBytes::new(bytes.to_vec())
@@ -65,6 +75,7 @@ impl Material {
             Self::Ed25519(_) => Algorithm::Ed25519,
             Self::EcdsaP256(_) => Algorithm::EcdsaP256,
             Self::X25519(_) => Algorithm::X25519,
+            Self::EcdhP256(_) => Algorithm::EcdhP256,
             Self::Aes256Gcm(..) => Algorithm::Aes256Gcm,
         }
     }
@@ -75,7 +86,9 @@ impl Material {
             Self::Ed25519(_) | Self::EcdsaP256(_) => {
                 Signing::public_of(self).map(|key| key.as_bytes().to_vec())
             }
-            Self::X25519(_) => Agreement::public_of(self).map(|key| key.as_bytes().to_vec()),
+            Self::X25519(_) | Self::EcdhP256(_) => {
+                Agreement::public_of(self).map(|key| key.as_bytes().to_vec())
+            }
             Self::Aes256Gcm(..) => None,
         }
     }
@@ -92,14 +105,25 @@ impl Material {
     }
 
     pub(super) fn agree(&self, peer: &AgreementKey) -> Option<Result<SecretBytes>> {
-        let (Self::X25519(key), AgreementKey::X25519(peer)) = (self, peer) else { return None };
-        let shared = key.diffie_hellman(&x25519_dalek::PublicKey::from(*peer));
-        // RFC 7748 §6.1: an all-zero result means that the peer's key was of small order.
-        Some(if shared.was_contributory() {
-            Ok(SecretBytes::new(shared.as_bytes().to_vec()))
-        } else {
-            Err(Error::rejected())
-        })
+        match (self, peer) {
+            (Self::X25519(key), AgreementKey::X25519(peer)) => {
+                let shared = key.diffie_hellman(&x25519_dalek::PublicKey::from(*peer));
+                // RFC 7748 §6.1: an all-zero result means that the peer's key was of small order.
+                Some(if shared.was_contributory() {
+                    Ok(SecretBytes::new(shared.as_bytes().to_vec()))
+                } else {
+                    Err(Error::rejected())
+                })
+            }
+            (Self::EcdhP256(key), AgreementKey::EcdhP256(peer)) => {
+                let peer = p256::PublicKey::from_sec1_bytes(peer.as_bytes()).map_err(|_| Error::rejected());
+                Some(peer.map(|peer| {
+                    let shared = p256::ecdh::diffie_hellman(key.to_nonzero_scalar(), peer.as_affine());
+                    SecretBytes::new(shared.raw_secret_bytes().to_vec())
+                }))
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn cipher(&self) -> Option<&Aes256Gcm> {
@@ -131,6 +155,7 @@ impl PublicOf for Agreement {
             Material::X25519(key) => {
                 Some(AgreementKey::X25519(x25519_dalek::PublicKey::from(key).to_bytes()))
             }
+            Material::EcdhP256(key) => P256Point::of(&key.public_key().into()).map(AgreementKey::EcdhP256),
             _ => None,
         }
     }

@@ -109,6 +109,7 @@ impl SoftVault {
             line(Algorithm::EcdsaP256, "nonces by RFC 6979"),
             line(Algorithm::X25519, ""),
             line(Algorithm::Aes256Gcm, "96-bit random nonces"),
+            line(Algorithm::EcdhP256, ""),
         ]);
         Self {
             id: VaultId::new(id),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde_json::json;
 use vault::soft::LockedBy;
 use vault::{
-    Agreement, Agreer, Algorithm, Custody, KeyName, KeySpec, KeyUri, Operation, Result as VaultResult,
-    Scheme, Sealer, Sealing, Signer, Signing, Vault,
+    Agreement, Agreer, Algorithm, Custody, KeyName, KeySpec, KeyUri, Operation, PurposeKind,
+    Result as VaultResult, Scheme, Sealer, Sealing, Signer, Signing, Vault,
 };
 
 use super::lock::Shown;
@@ -79,16 +79,18 @@ fn report(name: &str, scheme: Scheme, lock: &Shown, lines: &[Line], warnings: &[
 
 /// A whole life of a key; fails with the operation that failed. Nothing is left behind.
 async fn try_out(vault: &Arc<dyn Vault>, algorithm: Algorithm, name: &KeyName) -> Step<()> {
-    let lived = match algorithm {
-        Algorithm::X25519 => agree(vault, name).await,
-        Algorithm::Aes256Gcm => seal(vault, name).await,
-        algorithm => sign(vault, algorithm, name).await,
+    let lived = match algorithm.purpose() {
+        PurposeKind::Signing => sign(vault, algorithm, name).await,
+        PurposeKind::Agreement => agree(vault, algorithm, name).await,
+        PurposeKind::Sealing => seal(vault, algorithm, name).await,
     };
     if lived.is_err() {
-        let left = match algorithm {
-            Algorithm::X25519 => vault.agreement().map(|facet| Custody::<Agreement>::discard(facet, name)),
-            Algorithm::Aes256Gcm => vault.sealing().map(|facet| Custody::<Sealing>::discard(facet, name)),
-            _ => vault.signing().map(|facet| Custody::<Signing>::discard(facet, name)),
+        let left = match algorithm.purpose() {
+            PurposeKind::Signing => vault.signing().map(|facet| Custody::<Signing>::discard(facet, name)),
+            PurposeKind::Agreement => {
+                vault.agreement().map(|facet| Custody::<Agreement>::discard(facet, name))
+            }
+            PurposeKind::Sealing => vault.sealing().map(|facet| Custody::<Sealing>::discard(facet, name)),
         };
         if let Some(discarded) = left {
             // The failure that is told is the first one.
@@ -116,15 +118,16 @@ async fn sign(vault: &Arc<dyn Vault>, algorithm: Algorithm, name: &KeyName) -> S
     at(Operation::Destroy, signer.destroy().await)
 }
 
-async fn agree(vault: &Arc<dyn Vault>, name: &KeyName) -> Step<()> {
+async fn agree(vault: &Arc<dyn Vault>, algorithm: Algorithm, name: &KeyName) -> Step<()> {
     let facet = at(Operation::Generate, vault.agreement().ok_or_else(absent))?;
-    let key = at(Operation::Generate, facet.generate(&KeySpec::x25519(name.clone())).await)?;
+    let spec = at(Operation::Generate, KeySpec::<Agreement>::new(name.clone(), algorithm))?;
+    let key = at(Operation::Generate, facet.generate(&spec).await)?;
     let agreer = at(Operation::Generate, Agreer::bind(Arc::clone(vault), key))?;
     // With a key of another vault: what the device computes is compared with what software computes.
     let other = async {
         let soft: Arc<dyn Vault> = Arc::new(vault::soft::SoftVault::in_memory()?);
         let facet = soft.agreement().ok_or_else(absent)?;
-        let key = facet.generate(&KeySpec::x25519(name.clone())).await?;
+        let key = facet.generate(&spec).await?;
         let peer = Agreer::bind(Arc::clone(&soft), key)?;
         let (ours, theirs) = (agreer.agree(peer.public()).await?, peer.agree(agreer.public()).await?);
         if ours.same_as(&theirs) { Ok(()) } else { Err(vault::Error::rejected()) }
@@ -133,9 +136,10 @@ async fn agree(vault: &Arc<dyn Vault>, name: &KeyName) -> Step<()> {
     at(Operation::Destroy, agreer.destroy().await)
 }
 
-async fn seal(vault: &Arc<dyn Vault>, name: &KeyName) -> Step<()> {
+async fn seal(vault: &Arc<dyn Vault>, algorithm: Algorithm, name: &KeyName) -> Step<()> {
     let facet = at(Operation::Generate, vault.sealing().ok_or_else(absent))?;
-    let key = at(Operation::Generate, facet.generate(&KeySpec::aes256_gcm(name.clone())).await)?;
+    let spec = at(Operation::Generate, KeySpec::<Sealing>::new(name.clone(), algorithm))?;
+    let key = at(Operation::Generate, facet.generate(&spec).await)?;
     let sealer = at(Operation::Generate, Sealer::bind(Arc::clone(vault), key))?;
     let round = async {
         let sealed = sealer.seal(b"plain", b"check").await?;

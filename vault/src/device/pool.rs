@@ -9,17 +9,19 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use vault::{Error, Kind, Result, Retry};
-
-use crate::errors::{AGAIN, indeterminate};
-use crate::reply::{Answer, Reply, Request};
+use super::reply::{Answer, Reply, Request};
+use super::{AGAIN, indeterminate};
+use crate::error::{Error, Kind, Result, Retry};
 
 /// How many workers there are and how long a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Settings {
-    pub(crate) workers: usize,
-    pub(crate) deadline: Duration,
-    pub(crate) queue: usize,
+pub struct Settings {
+    /// How many workers there are: how many calls a device takes at once.
+    pub workers: usize,
+    /// How long a request may take, its time in the queue included.
+    pub deadline: Duration,
+    /// How many requests may wait; one more is refused.
+    pub queue: usize,
 }
 
 impl Default for Settings {
@@ -38,10 +40,12 @@ impl Settings {
 /// How long a closed pool waits for its workers.
 const LEAVE: Duration = Duration::from_secs(2);
 
-/// Whether a request changes the token. One that does may have happened although nobody learnt of it.
+/// Whether a request changes the device. One that does may have happened although nobody learnt of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
+pub enum Effect {
+    /// It does not: it may be asked again.
     Reads,
+    /// It does.
     Changes,
 }
 
@@ -61,7 +65,7 @@ struct Ticket {
 }
 
 /// Threads that each own a `D`.
-pub(crate) struct Pool<D: 'static> {
+pub struct Pool<D: 'static> {
     shared: Arc<Shared<D>>,
 }
 
@@ -96,15 +100,11 @@ struct State<D> {
 }
 
 impl<D: 'static> Pool<D> {
-    /// Starts the threads; each makes its own `D`.
+    /// Starts the threads; each makes its own `D`. The name is that of the device, for messages.
     ///
     /// # Errors
     /// [`Kind::Exhausted`] when the system gives no threads.
-    pub(crate) fn start(
-        name: &str,
-        settings: Settings,
-        make: impl Fn() -> D + Send + 'static,
-    ) -> Result<Self> {
+    pub fn start(name: &str, settings: Settings, make: impl Fn() -> D + Send + 'static) -> Result<Self> {
         let state = State {
             queue: VecDeque::new(),
             running: HashMap::new(),
@@ -131,13 +131,13 @@ impl<D: 'static> Pool<D> {
             Shared::hire(&pool.shared)?;
         }
         let shared = Arc::clone(&pool.shared);
-        let watchdog = thread::Builder::new().name("pkcs11-watch".to_owned());
+        let watchdog = thread::Builder::new().name("device-watch".to_owned());
         watchdog.spawn(move || shared.watch_over()).map_err(no_thread)?;
         Ok(pool)
     }
 
     /// Puts a request into the queue. What `work` returns is the answer, unless its deadline comes first.
-    pub(crate) fn submit<T: Send + 'static>(
+    pub fn submit<T: Send + 'static>(
         &self,
         effect: Effect,
         work: impl FnOnce(&mut D, Instant) -> Result<T> + Send + 'static,
@@ -198,7 +198,7 @@ impl<D: 'static> Shared<D> {
         state.alive += 1;
         drop(state);
         let worker = Arc::clone(shared);
-        let spawned = thread::Builder::new().name(format!("pkcs11-{id}")).spawn(move || worker.serve(id));
+        let spawned = thread::Builder::new().name(format!("device-{id}")).spawn(move || worker.serve(id));
         let mut state = shared.lock();
         match spawned {
             Ok(thread) => state.threads.push(thread),

@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use vault::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Where the answer goes.
-pub(crate) struct Reply<T>(Mutex<Slot<T>>);
+pub struct Reply<T>(Mutex<Slot<T>>);
 
 enum Slot<T> {
     Waiting(Option<Waker>),
@@ -20,13 +20,13 @@ enum Slot<T> {
 
 impl<T> Reply<T> {
     /// A slot, and the future of what will be in it.
-    pub(crate) fn new() -> (Arc<Self>, Answer<T>) {
+    pub fn new() -> (Arc<Self>, Answer<T>) {
         let reply = Arc::new(Self(Mutex::new(Slot::Waiting(None))));
         (Arc::clone(&reply), Answer(reply))
     }
 
     /// Answers, if nobody else did and somebody still waits.
-    pub(crate) fn answer(&self, result: Result<T>) {
+    pub fn answer(&self, result: Result<T>) {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Slot::Waiting(waker) = &mut *slot else { return };
         let waker = waker.take();
@@ -38,8 +38,14 @@ impl<T> Reply<T> {
     }
 }
 
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply(..)")
+    }
+}
+
 /// A request as the watchdog sees it, whatever it answers with.
-pub(crate) trait Request: Send + Sync {
+pub(super) trait Request: Send + Sync {
     /// Answers with an error, unless there is an answer already.
     fn give_up(&self, error: Error);
     /// Whether somebody still waits for an answer.
@@ -57,7 +63,7 @@ impl<T: Send> Request for Reply<T> {
 }
 
 /// The answer, when it comes. Dropping it abandons the request.
-pub(crate) struct Answer<T>(Arc<Reply<T>>);
+pub struct Answer<T>(Arc<Reply<T>>);
 
 impl<T> Future for Answer<T> {
     type Output = Result<T>;
@@ -97,7 +103,7 @@ mod tests {
         assert!(reply.is_open());
         reply.answer(Ok(1));
         reply.give_up(Error::rejected());
-        assert_eq!(vault::block_on(answer).unwrap(), 1);
+        assert_eq!(crate::block_on(answer).unwrap(), 1);
         assert!(!reply.is_open());
     }
 
@@ -109,7 +115,7 @@ mod tests {
                 std::thread::sleep(std::time::Duration::from_millis(20));
                 reply.answer(Ok(2));
             });
-            assert_eq!(vault::block_on(answer).unwrap(), 2);
+            assert_eq!(crate::block_on(answer).unwrap(), 2);
         });
     }
 
