@@ -128,6 +128,7 @@ impl<D: 'static> Pool<D> {
             }),
         };
         for _ in 0..settings.workers.max(1) {
+            pool.shared.lock().staff += 1;
             Shared::hire(&pool.shared)?;
         }
         let shared = Arc::clone(&pool.shared);
@@ -190,11 +191,11 @@ impl<D: 'static> Shared<D> {
             .with_hint("check the device and its driver; requests go through again as soon as it answers")
     }
 
+    /// Starts a worker whose place among the staff the caller has taken for it.
     fn hire(shared: &Arc<Self>) -> Result<()> {
         let mut state = shared.lock();
         let id = state.next;
         state.next += 1;
-        state.staff += 1;
         state.alive += 1;
         drop(state);
         let worker = Arc::clone(shared);
@@ -309,6 +310,8 @@ impl<D: 'static> Shared<D> {
             state.staff -= 1;
             state.hanging += 1;
             if state.hanging <= self.settings.workers.max(1) {
+                // Taken here, under the lock, so that one who comes back meanwhile finds the place occupied.
+                state.staff += 1;
                 hire += 1;
             }
             ticket.request.give_up(self.late(ticket.effect));
@@ -318,7 +321,7 @@ impl<D: 'static> Shared<D> {
                 job.ticket.request.give_up(self.late(Effect::Reads));
             }
         }
-        if state.staff == 0 && hire == 0 {
+        if state.staff == 0 {
             for job in state.queue.drain(..) {
                 job.ticket.request.give_up(self.hangs());
             }
