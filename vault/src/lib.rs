@@ -2,7 +2,7 @@
 //!
 //! A [`Vault`] holds keys and uses them on request. What it offers is found by asking for a *facet*
 //! ([`signing`](Vault::signing), [`agreement`](Vault::agreement), [`sealing`](Vault::sealing),
-//! [`listing`](Vault::listing)); what it does not have is `None`, checked by the compiler and not at the hundredth call.
+//! [`attestation`](Vault::attestation), [`listing`](Vault::listing)); what it does not have is `None`, checked by the compiler and not at the hundredth call.
 //! Keys are named by [`KeyHandle`]s whose purpose is part of their type, and used through *bound keys*
 //! ([`Signer`], [`Agreer`], [`Sealer`]) that pair a handle with its vault.
 //!
@@ -29,6 +29,7 @@ mod capability;
 pub mod device;
 pub mod durable;
 mod error;
+mod evidence;
 mod facet;
 mod handle;
 mod interact;
@@ -47,6 +48,7 @@ pub mod conformance;
 pub use bound::{Agreer, Sealer, Signer};
 pub use capability::{Capabilities, Capability, Operation, Presence, Protection};
 pub use error::{Error, Kind, Result, Retry};
+pub use evidence::{AttestationFacet, KeyEvidence, binding};
 pub use facet::{
     AgreementFacet, Custody, KeyInfo, ListingFacet, MAX_SEAL, Pending, SealingFacet, SigningFacet,
 };
@@ -84,6 +86,11 @@ pub trait Vault: fmt::Debug + Send + Sync {
 
     /// Its sealing keys, if it has any.
     fn sealing(&self) -> Option<&dyn SealingFacet> {
+        None
+    }
+
+    /// Evidence about its signing keys, if it can give any.
+    fn attestation(&self) -> Option<&dyn AttestationFacet> {
         None
     }
 
