@@ -57,6 +57,7 @@
 pub mod audit;
 pub mod authz;
 pub mod client;
+pub mod enrolment;
 mod error;
 pub mod http;
 pub mod issuer;

@@ -186,6 +186,14 @@ pub struct Ticket {
     pub uses_left: u32,
 }
 
+impl Ticket {
+    /// Whether it can be used at this time.
+    #[must_use]
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        self.uses_left > 0 && now < self.expires_at
+    }
+}
+
 /// A ticket that was just made, with its code: the only time that the code is shown.
 #[derive(Debug)]
 pub struct IssuedTicket {

@@ -118,6 +118,16 @@ impl From<identity::Error> for Error {
     }
 }
 
+impl From<evidence::Error> for Error {
+    fn from(error: evidence::Error) -> Self {
+        let kind = match error.kind() {
+            evidence::Kind::Malformed => Kind::Invalid,
+            evidence::Kind::Refused => Kind::Rejected,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 impl From<authority::Error> for Error {
     fn from(error: authority::Error) -> Self {
         let kind = match error.kind() {

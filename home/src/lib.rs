@@ -19,6 +19,7 @@ mod credentials;
 mod error;
 mod home;
 mod identities;
+mod key_attestations;
 mod known;
 mod locks;
 mod projects;

@@ -11,13 +11,18 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ockam-kms-policy-lang", &[]),
     ("ockam-kms-vault", &[]),
     ("ockam-kms-identity", &["ockam-kms-vault"]),
+    ("ockam-kms-evidence", &["ockam-kms-vault"]),
     ("ockam-kms-pkcs11", &["ockam-kms-vault"]),
     ("ockam-kms-home", &["ockam-kms-identity", "ockam-kms-vault"]),
-    ("ockam-kms-authority", &["ockam-kms-identity", "ockam-kms-vault"]),
+    (
+        "ockam-kms-authority",
+        &["ockam-kms-evidence", "ockam-kms-identity", "ockam-kms-policy-lang", "ockam-kms-vault"],
+    ),
     (
         "ockam-kms",
         &[
             "ockam-kms-authority",
+            "ockam-kms-evidence",
             "ockam-kms-home",
             "ockam-kms-identity",
             "ockam-kms-pkcs11",

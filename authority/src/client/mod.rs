@@ -168,8 +168,17 @@ impl Client {
     /// # Errors
     /// [`Kind::Forbidden`] for a code that is unknown, expired or used up.
     pub fn enrol(&self, code: &Code) -> Result<Enrolled> {
+        self.enrol_showing(code, None)
+    }
+
+    /// The same, and shows what a device says of the identity's primary key: an encoded key attestation.
+    ///
+    /// # Errors
+    /// As [`enrol`](Self::enrol), and [`Kind::Forbidden`] when the authority's enrolment policy does not admit it.
+    pub fn enrol_showing(&self, code: &Code, shown: Option<&[u8]>) -> Result<Enrolled> {
         let text = code.expose_hex();
-        let body = zeroize::Zeroizing::new(json(&EnrolRequest { code: text.to_string() })?);
+        let key_attestation = shown.map(hex::encode);
+        let body = zeroize::Zeroizing::new(json(&EnrolRequest { code: text.to_string(), key_attestation })?);
         match self.send(Method::POST, "/v1/enrol", Some(&body)) {
             Ok(_) => Ok(Enrolled::Now),
             // The words that clients of the reference look for.

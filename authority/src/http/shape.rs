@@ -31,6 +31,10 @@ pub(crate) struct IssuerAnswer {
 pub(crate) struct EnrolRequest {
     #[schema(pattern = "^[0-9a-f]{64}$")]
     pub(crate) code: String,
+    /// What a device says of the primary key of whoever enrols (docs/formats.md, "key attestations").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = HexText, required = false)]
+    pub(crate) key_attestation: Option<String>,
 }
 
 impl fmt::Debug for EnrolRequest {

@@ -27,7 +27,24 @@ impl Authority {
     /// [`Problem::Conflict`] `already a member`, and the ticket is not spent; [`Problem::Forbidden`]
     /// `unknown enrollment token` for a code that is unknown, expired or used up.
     pub async fn enrol(&self, caller: &Caller, code: &Code) -> Answer<()> {
+        self.enrol_showing(caller, code, None).await
+    }
+
+    /// The same, of a caller who shows what a device says of the key behind its identity: an encoded
+    /// [`evidence::KeyAttestation`], for the [enrolment policy](crate::enrolment). Without such a policy it is not looked at.
+    ///
+    /// # Errors
+    /// As [`enrol`](Self::enrol), and [`Problem::Forbidden`] when the policy does not admit the caller; the ticket is not
+    /// spent then.
+    pub async fn enrol_showing(&self, caller: &Caller, code: &Code, shown: Option<&[u8]>) -> Answer<()> {
         let lookup = code.lookup(&self.identifier());
+        if let Err(problem) = self.admit(caller, &lookup, shown).await {
+            self.metrics().ticket("refused");
+            if !problem.is_fault() {
+                self.execute(*caller.actor(), Operation::Refused(Action::Enrol, problem.code())).await?;
+            }
+            return Err(problem);
+        }
         let history = KnownHistory::from(caller.identity());
         let redeemed = self.execute_for(caller, Operation::Redeem { lookup, history }, Receipt::Done).await;
         match &redeemed {
@@ -36,6 +53,19 @@ impl Authority {
             Ok(_) | Err(_) => {}
         }
         redeemed.map(drop)
+    }
+
+    /// Asks the enrolment policy, if there is one, about a caller who would become a member by this ticket. About others
+    /// redeeming has the word: nobody learns from the policy which codes are good.
+    async fn admit(&self, caller: &Caller, lookup: &[u8; 32], shown: Option<&[u8]>) -> Answer<()> {
+        let Some(policy) = &self.settings().enrolment else { return Ok(()) };
+        let allowed = self.gate(caller.actor(), Action::Enrol).await?;
+        let view = self.view(allowed)?;
+        let ticket = query::ticket_by_lookup(view, lookup)?.filter(|ticket| ticket.is_good(self.now()));
+        let (Some(ticket), None) = (ticket, query::member(view, &caller.identifier())?) else {
+            return Ok(());
+        };
+        policy.admit(caller.identity(), &ticket.attributes, shown, self.now())
     }
 
     /// Issues a credential to the caller.

@@ -25,6 +25,7 @@ pub use time::{accept_clock, clock_is_behind};
 
 use crate::audit::AuditHead;
 use crate::authz::{Action, Actor, Allowed, Rules, authorise};
+use crate::enrolment::EnrolmentPolicy;
 use crate::error::{Error, Kind, Result};
 use crate::issuer::IssuerKeys;
 use crate::member::MemberAttributes;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub credential_seconds: u64,
     /// How admins are told from enrollers.
     pub rules: Rules,
+    /// What a member has to be, beyond holding a ticket.
+    pub enrolment: Option<EnrolmentPolicy>,
     /// Members that are put in place at start. They cannot be deleted by a request; those of an earlier start that are no
     /// longer here are removed.
     pub pre_trusted: BTreeMap<Identifier, MemberAttributes>,
@@ -72,6 +75,7 @@ impl Settings {
             say_project: true,
             credential_seconds: DEFAULT_CREDENTIAL_SECONDS,
             rules: Rules::default(),
+            enrolment: None,
             pre_trusted: BTreeMap::new(),
         }
     }

@@ -14,6 +14,7 @@ mod audit;
 mod authz;
 mod clock;
 mod common;
+mod enrolment;
 mod once;
 mod race;
 mod service;

@@ -16,7 +16,11 @@ pub(crate) enum Verb {
     --trusted-identities trusted.json --http-address 127.0.0.1:4100
   ockam-kms authority create --project-identifier demo \\
     --trusted-identities trusted.json --http-address 0.0.0.0:4100 \\
-    --tls-cert authority.crt --tls-key authority.key")]
+    --tls-cert authority.crt --tls-key authority.key
+  ockam-kms authority create --project-identifier demo \\
+    --trusted-identities trusted.json --http-address 127.0.0.1:4100 \\
+    --enrolment-policy '(= key.protection \"attested\")' \\
+    --key-attestation-ca devices.pem")]
     Create(Box<Create>),
     /// List the authorities
     #[command(after_help = "Example:\n  ockam-kms authority list")]
@@ -65,6 +69,13 @@ pub(crate) struct Create {
     /// An admin, member or not. May be repeated
     #[arg(long, value_name = "IDENTIFIER")]
     pub(crate) admin: Vec<String>,
+    /// What a member has to be beyond holding a ticket: a policy over what the ticket gives (`subject.NAME`) and what is
+    /// shown of the key behind the identity (`key.protection`, `key.exportable`, `key.touch`)
+    #[arg(long, value_name = "POLICY", allow_hyphen_values = true)]
+    pub(crate) enrolment_policy: Option<String>,
+    /// Certificates, as PEM, of those who certify devices: without them no key counts as `attested`
+    #[arg(long, value_name = "PATH", requires = "enrolment_policy")]
+    pub(crate) key_attestation_ca: Option<PathBuf>,
     /// Speak TLS: the server's certificate as PEM, and after it those up to its root
     #[arg(long, value_name = "PATH", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

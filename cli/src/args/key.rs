@@ -25,6 +25,14 @@ pub(crate) enum Verb {
   ockam-kms key verify build 'release 1.0' --vault hsm --signature 3045
   ockam-kms key verify 'release 1.0' --public-key 04aa --key-type p256 --signature 3045")]
     Verify(Verify),
+    /// Have the device say where a key lives and whether it can leave, and keep what it says
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:
+  ockam-kms key attest build --vault hsm > build.attestation
+  ockam-kms key attest verify build.attestation --ca devices.pem"
+    )]
+    Attest(Attest),
     /// Destroy a key for good
     #[command(after_help = "Example:\n  ockam-kms key destroy build --vault hsm --yes")]
     Destroy(Destroy),
@@ -101,6 +109,37 @@ pub(crate) struct Verify {
     pub(crate) signature: String,
     #[command(flatten)]
     pub(crate) from: Message,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Attest {
+    /// The name of the key, or its URI
+    #[arg(required = true)]
+    pub(crate) key: Option<String>,
+    /// The vault; the default one when none is given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) vault: Option<String>,
+    #[command(subcommand)]
+    pub(crate) verb: Option<AttestVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AttestVerb {
+    /// Judge what a device said of a key, without the device; exit code 65 when it does not hold
+    #[command(after_help = "Examples:
+  ockam-kms key attest verify build.attestation --ca devices.pem
+  ockam-kms key attest build --vault hsm | ockam-kms key attest verify - --output json")]
+    Verify(VerifyAttestation),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyAttestation {
+    /// What `key attest` printed: as hex, a file that holds it, or `-` for standard input
+    #[arg(value_name = "HEX|PATH|-", allow_hyphen_values = true)]
+    pub(crate) attestation: String,
+    /// Certificates, as PEM, of those who certify devices; without them nothing that a device signed holds
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

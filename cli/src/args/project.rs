@@ -17,7 +17,8 @@ pub(crate) enum Verb {
     /// Become a member by a ticket, and get a credential
     #[command(after_help = "Examples:
   ockam-kms project enroll - < ticket
-  ockam-kms project enroll ticket.txt --identity member")]
+  ockam-kms project enroll ticket.txt --identity member
+  ockam-kms project enroll ticket.txt --identity member --attest-key")]
     Enroll(Enroll),
     /// List the projects
     #[command(after_help = "Example:\n  ockam-kms project list")]
@@ -97,6 +98,9 @@ pub(crate) struct Enroll {
     pub(crate) ticket_file: Option<std::path::PathBuf>,
     #[command(flatten)]
     pub(crate) at: At,
+    /// Show the authority what the vault says of the identity's primary key, which its enrolment policy may ask for
+    #[arg(long)]
+    pub(crate) attest_key: bool,
     /// Become a member and fetch no credential
     #[arg(long, hide = true)]
     pub(crate) skip_credential_issue: bool,

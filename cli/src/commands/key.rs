@@ -1,5 +1,9 @@
 //! `key …`
 
+mod attest;
+
+pub(crate) use attest::{anchors, gather};
+
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +15,7 @@ use vault::{
     Signing, Vault, VerifyingKey,
 };
 
-use crate::args::key::{Destroy, Generate, Message, Sign, Verb, Verify};
+use crate::args::key::{AttestVerb, Destroy, Generate, Message, Sign, Verb, Verify};
 use crate::context::{Context, optional_name, random_name};
 use crate::dry_run::Preview;
 use crate::error::{Error, Result, io, shown};
@@ -39,6 +43,10 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
         }
         Verb::Sign(sign) => self::sign(context, &sign),
         Verb::Verify(verify) => self::verify(context, &verify),
+        Verb::Attest(attest) => match &attest.verb {
+            Some(AttestVerb::Verify(verify)) => attest::verify(context, verify),
+            None => attest::run(context, &attest),
+        },
         Verb::Destroy(destroy) => self::destroy(context, &destroy),
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 const MAX_ANCHORS: usize = 64;
 
 /// The certificates that a verifier trusts: of manufacturers, and of who certifies attestation keys of TPMs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Anchors(Vec<Vec<u8>>);
 
 impl Anchors {

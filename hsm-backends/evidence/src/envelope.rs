@@ -16,7 +16,7 @@ use crate::facts::KeyFacts;
 use crate::{piv, said, tpm};
 
 /// The most bytes of an envelope.
-pub const MAX_BYTES: usize = 32 * 1024;
+pub const MAX_BYTES: usize = 16 * 1024;
 /// The most certificates in one.
 const MAX_CHAIN: u64 = 4;
 /// The most names with values in one.

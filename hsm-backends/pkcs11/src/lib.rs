@@ -26,6 +26,7 @@
 //! One thing is out of our hands: the library copies an agreed secret once into memory that it does not wipe.
 
 mod address;
+mod attest;
 mod backend;
 mod desk;
 mod errors;

@@ -6,13 +6,15 @@ use std::time::Instant;
 use sha2::{Digest as _, Sha256};
 use vault::device::{Answer, Effect, Pool};
 use vault::{
-    Agreement, AgreementFacet, AgreementKey, Algorithm, Capabilities, Custody, Error, KeyHandle, KeyInfo,
-    KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending, Purpose, PurposeKind, Result, Scheme,
-    Sealing, SealingFacet, SecretBytes, Signature, Signing, SigningFacet, Vault, VaultId, VerifyingKey,
+    Agreement, AgreementFacet, AgreementKey, Algorithm, AttestationFacet, Capabilities, Custody, Error,
+    KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending,
+    Protection, Purpose, PurposeKind, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature, Signing,
+    SigningFacet, Vault, VaultId, VerifyingKey,
 };
 use zeroize::Zeroizing;
 
 use crate::address::{Token, Wanted};
+use crate::attest;
 use crate::desk::{Bench, Desk};
 use crate::errors::Trouble;
 use crate::keys::{self, KeyId, Making, Opened};
@@ -96,6 +98,10 @@ impl Vault for Pkcs11Vault {
 
     fn sealing(&self) -> Option<&dyn SealingFacet> {
         self.has_purpose(PurposeKind::Sealing).then_some(self)
+    }
+
+    fn attestation(&self) -> Option<&dyn AttestationFacet> {
+        self.has_purpose(PurposeKind::Signing).then_some(self)
     }
 
     fn listing(&self) -> Option<&dyn ListingFacet> {
@@ -207,6 +213,21 @@ impl SealingFacet for Pkcs11Vault {
             self.request(Effect::Reads, move |bench, _| {
                 let object = named.object(bench)?;
                 operations::unseal(bench, object, &sealed, &associated)
+            })
+            .await
+        })
+    }
+}
+
+impl AttestationFacet for Pkcs11Vault {
+    fn attest<'a>(&'a self, key: &'a KeyHandle<Signing>) -> Pending<'a, KeyEvidence> {
+        Box::pin(async move {
+            let named = self.mine(key)?;
+            let line = self.capabilities.get(key.algorithm());
+            let hardware = line.is_some_and(|line| line.protection == Protection::Hardware);
+            self.request(Effect::Reads, move |bench, _| {
+                let object = named.object(bench)?;
+                attest::attest(bench, object, hardware)
             })
             .await
         })

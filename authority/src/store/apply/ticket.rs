@@ -1,7 +1,5 @@
 //! Tickets: made, revoked, and spent together with what they buy.
 
-use identity::Timestamp;
-
 use crate::authz::{Action, Allowed};
 use crate::member::Member;
 use crate::problem::Problem;
@@ -71,7 +69,7 @@ pub(super) fn redeem(
     history::keep_of_new_member(context, &identifier, shown)?;
     // One answer for every way in which a code can be no good: whoever guesses learns nothing.
     let ticket = query::ticket_by_lookup(&*context.state, lookup)?;
-    let good = ticket.filter(|ticket| is_good(ticket, context.now()));
+    let good = ticket.filter(|ticket| ticket.is_good(context.now()));
     let mut ticket = good.ok_or_else(|| Problem::forbidden("unknown enrollment token"))?;
     ticket.uses_left = ticket.uses_left.saturating_sub(1);
     context.state.put(keys::ticket(lookup), &ticket)?;
@@ -86,10 +84,6 @@ pub(super) fn redeem(
     member::put(context, new)?;
     log::done(context, &ticket.reference.to_string(), &names)?;
     changed(1)
-}
-
-fn is_good(ticket: &Ticket, now: Timestamp) -> bool {
-    ticket.uses_left > 0 && now < ticket.expires_at
 }
 
 fn remove(context: &mut Context<'_, '_>, lookup: &[u8; 32], ticket: &Ticket) {

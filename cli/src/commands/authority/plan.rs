@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
+use authority::enrolment::EnrolmentPolicy;
 use authority::http::Tls;
 use authority::member::MemberAttributes;
 use authority::service::Settings;
@@ -34,6 +35,8 @@ pub(super) struct Plan {
     pub(super) public_url: Option<String>,
     pub(super) store: String,
     pub(super) settings: Settings,
+    /// The text of the enrolment policy, and the file of the certificates that it goes by.
+    pub(super) enrolment: Option<(String, Option<PathBuf>)>,
     pub(super) accept_clock: bool,
     trusted: String,
 }
@@ -61,6 +64,8 @@ impl Plan {
         settings.rules.enforce_admin = create.enforce_admin_checks;
         settings.rules.admins =
             create.admin.iter().map(|admin| admin.parse()).collect::<identity::Result<_>>()?;
+        let enrolment = enrolment(create)?;
+        settings.enrolment = enrolment.as_ref().map(|(_, policy)| policy.clone());
         let identity = match &create.identity {
             Some(given) => name("an identity", given)?,
             None => server.clone(),
@@ -79,6 +84,7 @@ impl Plan {
             name: server,
             identity,
             settings,
+            enrolment: enrolment.map(|(given, _)| given),
             trusted,
         })
     }
@@ -114,6 +120,12 @@ impl Plan {
                 arguments.extend([OsString::from(option), path.into()]);
             }
         }
+        if let Some((policy, certificates)) = &self.enrolment {
+            arguments.push(format!("--enrolment-policy={policy}").into());
+            if let Some(path) = certificates {
+                arguments.extend([OsString::from("--key-attestation-ca"), path.into()]);
+            }
+        }
         if self.settings.rules.enforce_admin {
             arguments.push("--enforce-admin-checks".into());
         }
@@ -130,16 +142,28 @@ impl Plan {
     }
 }
 
+type Enrolment = ((String, Option<PathBuf>), EnrolmentPolicy);
+
+/// Read before anything is started, as the certificates of TLS are.
+fn enrolment(create: &Create) -> Result<Option<Enrolment>> {
+    let Some(policy) = &create.enrolment_policy else { return Ok(None) };
+    let certificates = create.key_attestation_ca.as_deref().map(absolute).transpose()?;
+    let anchors = certificates.as_deref().map(crate::commands::key::anchors).transpose()?;
+    let read = EnrolmentPolicy::new(policy, anchors.unwrap_or_default())?;
+    Ok(Some(((policy.clone(), certificates), read)))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| {
+        Error::invalid(format!("`{}` has no absolute path", shown(&path.display().to_string())))
+            .with_source(e)
+    })
+}
+
 /// Read before anything is started, so that what is wrong with them is said at once. Absolute: the server lives elsewhere.
 fn tls(create: &Create) -> Result<Option<(PathBuf, PathBuf)>> {
     let (Some(certificate), Some(key)) = (&create.tls_cert, &create.tls_key) else { return Ok(None) };
     Tls::load(certificate, key)?;
-    let absolute = |path: &Path| {
-        std::path::absolute(path).map_err(|e| {
-            Error::invalid(format!("`{}` has no absolute path", shown(&path.display().to_string())))
-                .with_source(e)
-        })
-    };
     Ok(Some((absolute(certificate)?, absolute(key)?)))
 }
 

@@ -10,6 +10,7 @@ use super::ticket_text::TicketText;
 use crate::args::project::Enroll;
 use crate::commands::authority::ensure_vault;
 use crate::commands::client::Place;
+use crate::commands::key::gather;
 use crate::context::{Context, optional_name};
 use crate::error::{Error, Result, shown};
 use crate::exit::Kind;
@@ -41,7 +42,8 @@ pub(super) fn run(context: &Context, enroll: &Enroll) -> Result<Report> {
     // Whoever is a member at the authority knows of it here.
     let whole = interrupt::hold();
     if let Some(ticket) = &ticket {
-        redeem(context, &client, ticket)?;
+        let shown = enroll.attest_key.then(|| key_attestation(context, &name)).transpose()?;
+        redeem(context, &client, ticket, shown.as_deref())?;
     }
     // Stored only now: a ticket that was refused has changed nothing here.
     if let Some(project) = &place.project {
@@ -108,9 +110,20 @@ fn identity(context: &Context, wanted: Option<Name>) -> Result<Name> {
     Ok(name)
 }
 
-fn redeem(context: &Context, client: &Client, ticket: &TicketText) -> Result<()> {
+/// What is stored of what a device said of the identity's primary key, or what it says now.
+fn key_attestation(context: &Context, name: &Name) -> Result<Vec<u8>> {
+    let home = context.home()?;
+    let key = home.identity(name)?.own_key()?.clone();
+    if let Some(stored) = home.key_attestation(key.public()?.as_bytes())? {
+        return Ok(stored);
+    }
+    let signer = vault::block_on(key.open(context.vaults()?))?;
+    Ok(gather(context, &signer)?.encode()?)
+}
+
+fn redeem(context: &Context, client: &Client, ticket: &TicketText, shown: Option<&[u8]>) -> Result<()> {
     let code = Code::from_hex(&ticket.code)?;
-    if client.enrol(&code)? == Enrolled::Already {
+    if client.enrol_showing(&code, shown)? == Enrolled::Already {
         context.output.note("already a member: the ticket is not spent");
     }
     Ok(())
