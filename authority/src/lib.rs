@@ -58,6 +58,8 @@ pub mod audit;
 pub mod authz;
 pub mod client;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod http;
 pub mod issuer;
 pub mod member;

@@ -8,7 +8,7 @@ use crate::home::{Home, Writer};
 use crate::record::{Name, Records};
 
 #[derive(Debug, Serialize, Deserialize)]
-struct KnownHistory {
+pub(crate) struct KnownHistory {
     change_history: String,
 }
 

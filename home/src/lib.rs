@@ -17,6 +17,8 @@
 pub mod control;
 mod credentials;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod home;
 mod identities;
 mod known;

@@ -1,0 +1,4 @@
+//! `fuzz::targets::control`, driven by libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::targets::control(data));
