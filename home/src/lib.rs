@@ -34,7 +34,7 @@ pub use credentials::StoredCredential;
 pub use error::{Error, Kind, Result};
 pub use home::{Defaults, Home, Writer};
 pub use identities::{IdentityRecord, KeyRef, NewKey, PurposeKeyRecord};
-pub use known::Conflict;
+pub use known::{Conflict, Decided, Side, decide_hint};
 pub use locks::{Kek, NewLock};
 pub use projects::ProjectRecord;
 pub use record::{FORMAT, Name};

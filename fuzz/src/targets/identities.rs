@@ -63,6 +63,10 @@ static SIGNED: LazyLock<Signed> = LazyLock::new(|| {
     }
 });
 
+pub(super) fn prepare() {
+    LazyLock::force(&SIGNED);
+}
+
 fn signed_body(encoded: &[u8]) -> Vec<u8> {
     body(&mut Decoder::new(encoded))
 }

@@ -14,6 +14,11 @@ pub use identities::{
 pub use stored::{audit_log, control_socket, home_records, store_records, vault_files};
 pub use texts::{key_uri, policy, ticket_text};
 
+pub(crate) fn prepare() {
+    identities::prepare();
+    texts::prepare();
+}
+
 /// Decoding what was written from what was decoded gives the same: no value reads as another than it was written from.
 fn written_again<T: PartialEq + std::fmt::Debug + ?Sized>(
     first: &T,

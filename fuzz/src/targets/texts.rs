@@ -49,6 +49,10 @@ static ENVIRONMENTS: LazyLock<[Env; 3]> = LazyLock::new(|| {
     ]
 });
 
+pub(super) fn prepare() {
+    LazyLock::force(&ENVIRONMENTS);
+}
+
 /// A policy that parses prints as an S-expression that reads back as the same, and decides the same, by either meaning; where
 /// `compare` says nothing the two meanings decide alike.
 pub fn policy(data: &[u8]) {
