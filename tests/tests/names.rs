@@ -27,7 +27,7 @@ use identity::{
 use ockam_kms_tests::cli::Kms;
 use ockam_kms_tests::names::{hostile, hostile_arguments};
 use vault::soft::{Lock, SoftVault};
-use vault::{Custody as _, KeyName, KeySpec, KeyUri, ListingFacet as _, Scheme, Signer, Vault, block_on};
+use vault::{KeyName, KeySpec, KeyUri, Scheme, Signer, Vault, block_on};
 
 const NOW: Timestamp = Timestamp(1_790_000_000);
 
@@ -166,7 +166,9 @@ fn names_in_a_home_are_records_of_their_own() {
             authority_ca: None,
         };
         match home.store_project(&writer, &project) {
-            Ok(()) => drop(projects.insert(text)),
+            Ok(()) => {
+                projects.insert(text);
+            }
             Err(error) => assert_eq!(error.kind(), home::Kind::Invalid, "{error}"),
         }
         around.is_untouched();

@@ -44,8 +44,8 @@ pub(crate) struct Decide {
     /// Forget both histories and the evidence: the next history that is shown is believed
     #[arg(long, conflicts_with = "keep")]
     pub(crate) forget: bool,
-    /// Do not ask
-    #[arg(short, long)]
+    /// Do not ask before both are forgotten
+    #[arg(short, long, requires = "forget")]
     pub(crate) yes: bool,
     /// Say what would be destroyed and what depends on it, and change nothing
     #[arg(long)]

@@ -58,11 +58,12 @@ fn decide(context: &Context, decide: &Decide) -> Result<Report> {
     if decide.dry_run {
         return Ok(preview(&identifier, &conflict, kept)?.report());
     }
-    let question = match kept {
-        Some(side) => format!("Believe the {} history of {identifier}, and refuse the other?", side.name()),
-        None => format!("Forget both histories of {identifier}? The next one that is shown is believed."),
-    };
-    context.confirm(decide.yes, &question)?;
+    // A decision can be changed, since the evidence stays; what is forgotten is gone.
+    if kept.is_none() {
+        let question =
+            format!("Forget both histories of {identifier}? The next one that is shown is believed.");
+        context.confirm(decide.yes, &question)?;
+    }
     let writer = context.writer()?;
     let said = match kept {
         Some(side) => {

@@ -27,8 +27,9 @@ pub fn http_headers(data: &[u8]) {
         }
         1 => {
             if fuzzing::is_digest_of(first, second.as_bytes()) {
+                // But for its last digit, whose pad bits parsers pass over (RFC 8941 §4.2.7).
                 let ours = fuzzing::digest_of(second.as_bytes());
-                let value = ours.strip_prefix("sha-256=:").unwrap().trim_end_matches([':', '=']);
+                let value = &ours["sha-256=:".len()..][..42];
                 assert!(first.contains(value), "`{first}` is taken for the digest of `{second}`");
             }
             assert!(fuzzing::is_digest_of(&fuzzing::digest_of(rest), rest));

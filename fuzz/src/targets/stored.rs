@@ -37,10 +37,10 @@ pub fn vault_files(data: &[u8]) {
 /// A request on the control socket, as the server reads its line.
 pub fn control_socket(data: &[u8]) {
     let Ok(line) = std::str::from_utf8(data) else { return };
-    let Ok(ask) = serde_json::from_str::<Ask>(line) else { return };
+    let Ok(ask) = Ask::parse(line) else { return };
     let written = serde_json::to_string(&ask).unwrap();
     assert!(!written.contains('\n'), "a request is one line");
-    assert_eq!(serde_json::from_str::<Ask>(&written).unwrap(), ask);
+    assert_eq!(Ask::parse(&written).unwrap(), ask);
 }
 
 /// A log that verifies is, line for line, the one way to write its rows; without its last row it is one row shorter, and not
