@@ -10,12 +10,15 @@ use identity::Timestamp;
 use crate::authz::golden;
 use crate::common::{NOW, World, attributes, memory};
 
+/// 2027-07-01T00:00:00Z.
+const LEAP: u64 = 1_814_400_000;
+
 /// A name for a time, a second in which a ticket is made, and for how long.
 const CASES: [(&str, u64, u64); 10] = [
     ("the shortest", NOW.0, 1),
     ("ten minutes", NOW.0, 600),
     ("the longest", NOW.0, MAX_TICKET_SECONDS),
-    ("over the leap second of 2027, if there is one", 1_814_399_999, 2),
+    ("over the end of June 2027, where a leap second may be", LEAP - 1, 2),
     ("over 2038-01-19", i32::MAX as u64 - 5, 10),
     ("over 2106-02-07", u32::MAX as u64 - 5, 10),
     ("at the end of the year 9999", 253_402_300_790, 10),
