@@ -9,19 +9,21 @@
 #   make reproduce       builds it twice elsewhere and compares (an hour)
 #   make sbom            the bill of materials of the release program, CycloneDX
 #   make mutants         mutation testing of what verifies, admits and decides (hours); MUTANTS="--shard 1/20" for a part of it
+#   make fuzz            ten million executions of each decoder (hours; fuzz/run has the settings); FUZZ_SECONDS=3 for a smoke test
 #   make policy-soak     a million random policies for each question of policy-lang
 #   make bench   our crates beside their peers, one table with ratios
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture constant-time check bench interop release reproduce sbom mutants policy-soak
+.PHONY: help setup demo test torture constant-time check bench interop release reproduce sbom mutants policy-soak fuzz
 
-# Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop and bench are workspaces of
+# Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop, bench and fuzz are workspaces of
 # their own, with heavy dependencies of their own, so each has a directory of its own in it.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 INTEROP_TARGET := $(TARGET)/interop
 BENCH_TARGET := $(TARGET)/bench
 CONSTANT_TIME_TARGET := $(TARGET)/constant-time
+FUZZ_TARGET := $(TARGET)/fuzz
 export CARGO_TERM_COLOR ?= auto
 
 help:
@@ -45,6 +47,7 @@ test: setup interop
 	cargo test --locked --workspace --doc
 	cd tests/interop && CARGO_TARGET_DIR="$(INTEROP_TARGET)" cargo nextest run --locked
 	$(MAKE) constant-time
+	$(MAKE) fuzz FUZZ_SECONDS=3
 
 # What is done with secrets, in its release code under valgrind: no jump and no address depends on them.
 constant-time: setup
@@ -62,6 +65,7 @@ check:
 	cd tests/interop && cargo fmt --check
 	cd bench && cargo fmt --check
 	cd tests/constant-time && cargo fmt --check
+	cd fuzz && cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	cargo deny --locked check bans licenses sources
@@ -85,6 +89,11 @@ sbom:
 mutants:
 	@scripts/setup --mutants
 	cargo mutants --workspace --cargo-arg=--locked --jobs 1 --output "$(TARGET)" $(MUTANTS)
+
+# Crashes and what was learned stay in $(FUZZ_TARGET)/kept.
+fuzz:
+	@scripts/setup
+	CARGO_TARGET_DIR="$(FUZZ_TARGET)" fuzz/run
 
 policy-soak:
 	@scripts/setup

@@ -59,6 +59,8 @@ pub mod authz;
 pub mod client;
 pub mod enrolment;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod http;
 pub mod issuer;
 pub mod member;

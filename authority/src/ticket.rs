@@ -1,6 +1,8 @@
 //! Enrolment tickets: one-time secrets that admit a subject. The code is shown once, to whoever had the ticket made; what
 //! is stored is a hash of it, and what lists, revocations and the audit log name is the reference, which is no secret.
 
+mod text;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use vault::SecretBytes;
 use zeroize::Zeroizing;
+
+pub use text::{MAX_TICKET_TEXT, TicketText};
 
 use crate::http::openapi::{IdentifierText, ReferenceText, Seconds};
 use crate::member::MemberAttributes;

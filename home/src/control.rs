@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 
-/// The most bytes of a request or an answer. An audit log is exported to a file, not through the socket.
+/// The most bytes of a request: what it names is short, and reading JSON may take many times as much memory.
+const MAX_ASK: usize = 64 * 1024;
+/// The most bytes of an answer. An audit log is exported to a file, not through the socket.
 const MAX_LINE: u64 = 1024 * 1024;
 /// How long an answer may take: a rotation asks a device several times.
 const ANSWER_WAIT: Duration = Duration::from_secs(120);
@@ -46,6 +48,20 @@ pub enum Ask {
         /// The hash to go on after, as hex.
         after: Option<String>,
     },
+}
+
+impl Ask {
+    /// Reads the line of a request.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for one that does not decode, or is too long.
+    pub fn parse(line: &str) -> Result<Self> {
+        if line.len() > MAX_ASK {
+            return Err(Error::new(Kind::Invalid, format!("the request has more than {MAX_ASK} bytes")));
+        }
+        serde_json::from_str(line)
+            .map_err(|e| Error::new(Kind::Invalid, format!("the request does not decode: {e}")))
+    }
 }
 
 /// An answer: what was asked for, or why not.
@@ -188,10 +204,11 @@ fn answer_one(stream: UnixStream, handle: &impl Fn(Ask) -> Answer) -> std::io::R
     stream.set_read_timeout(Some(READ_WAIT))?;
     stream.set_write_timeout(Some(READ_WAIT))?;
     let mut line = String::new();
-    BufReader::new((&stream).take(MAX_LINE)).read_line(&mut line)?;
-    let answer = match serde_json::from_str(&line) {
+    let most = u64::try_from(MAX_ASK).unwrap_or(u64::MAX).saturating_add(1);
+    BufReader::new((&stream).take(most)).read_line(&mut line)?;
+    let answer = match Ask::parse(&line) {
         Ok(ask) => handle(ask),
-        Err(e) => Answer::from(&Error::new(Kind::Invalid, format!("the request does not decode: {e}"))),
+        Err(e) => Answer::from(&e),
     };
     let mut bytes = serde_json::to_vec(&answer)?;
     bytes.push(b'\n');

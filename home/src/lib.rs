@@ -17,6 +17,8 @@
 pub mod control;
 mod credentials;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod home;
 mod identities;
 mod key_attestations;
@@ -33,7 +35,7 @@ pub use credentials::StoredCredential;
 pub use error::{Error, Kind, Result};
 pub use home::{Defaults, Home, Writer};
 pub use identities::{IdentityRecord, KeyRef, NewKey, PurposeKeyRecord};
-pub use known::Conflict;
+pub use known::{Conflict, Decided, Side, decide_hint};
 pub use locks::{Kek, NewLock};
 pub use projects::ProjectRecord;
 pub use record::{FORMAT, Name};

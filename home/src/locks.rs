@@ -36,7 +36,7 @@ pub enum NewLock {
 
 /// A key that is being made to lock the vault in a directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct SealingKeyRecord {
+pub(crate) struct SealingKeyRecord {
     vault: String,
     path: PathBuf,
 }

@@ -27,10 +27,15 @@ struct Outgoing<'a, T> {
     record: &'a T,
 }
 
+// Read first, without what else there is: a newer format need not look like ours.
 #[derive(Deserialize)]
-struct Incoming {
+struct Version {
     format: u32,
-    record: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct Incoming<T> {
+    record: T,
 }
 
 /// All records of one kind: a directory.
@@ -145,11 +150,12 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], noun: &str, name: &Name)
             .with_hint("restore it from a backup")
             .with_source(e)
     };
-    let incoming: Incoming = serde_json::from_slice(bytes).map_err(broken)?;
-    if incoming.format > FORMAT {
-        return Err(newer(&format!("the stored {noun} `{name}`"), incoming.format));
+    let version: Version = serde_json::from_slice(bytes).map_err(broken)?;
+    if version.format > FORMAT {
+        return Err(newer(&format!("the stored {noun} `{name}`"), version.format));
     }
-    serde_json::from_value(incoming.record).map_err(broken)
+    let incoming: Incoming<T> = serde_json::from_slice(bytes).map_err(broken)?;
+    Ok(incoming.record)
 }
 
 pub(crate) fn newer(what: &str, format: u32) -> Error {

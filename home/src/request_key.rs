@@ -19,13 +19,13 @@ use crate::vaults::Vaults;
 const RENEW_SECONDS: u64 = 3600;
 
 #[derive(Debug, Serialize, Deserialize)]
-struct RequestKeyRecord {
+pub(crate) struct RequestKeyRecord {
     key: String,
     attestation: String,
 }
 
 impl RequestKeyRecord {
-    fn attestation(&self) -> Result<RequestKeyAttestation> {
+    pub(crate) fn attestation(&self) -> Result<RequestKeyAttestation> {
         let corrupt = || {
             Error::new(Kind::Corrupt, "a stored request key breaks its own rules")
                 .with_hint("remove it from `request-keys` in the home: the next request makes another")

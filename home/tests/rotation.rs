@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use home::rotation::{self, Moment, NoServer, Plan, Witness};
 use home::{Home, IdentityRecord, Kind, Name, NewKey, Vaults};
-use identity::{ManualClock, PurposeKeyAttestation, Refusal, Timestamp};
+use identity::{ManualClock, PurposeKeyAttestation, Timestamp};
 use vault::soft::{Lock, SoftBackend};
 use vault::{Nobody, Pending, Registry, Signer, block_on};
 
@@ -250,34 +250,4 @@ fn a_clock_that_was_set_back_does_not_break_the_chain() {
     let vaults = fixture.vaults();
     block_on(rotation::rotate(&writer, &vaults, &Plan::within("alice"), &NoServer, &fixture.clock)).unwrap();
     assert_eq!(fixture.alice().identity().unwrap().len(), 2);
-}
-
-#[test]
-fn known_histories_move_forward_only() {
-    let fixture = Fixture::new();
-    let writer = fixture.home.write().unwrap();
-    let vaults = fixture.vaults();
-    let old = fixture.alice().identity().unwrap();
-    let other = {
-        // The same first change, continued by somebody who has the first key.
-        let plan = Plan { keep_old_key: true, ..Plan::within("alice") };
-        let first_key = block_on(fixture.alice().own_key().unwrap().open(&vaults)).unwrap();
-        block_on(rotation::rotate(&writer, &vaults, &plan, &NoServer, &fixture.clock)).unwrap();
-        let valid = identity::Validity::of_primary_key(NOW.after(150));
-        let rotation = identity::Rotation { valid, revoke_purpose_keys: false };
-        let (eve, one, key) = (name("eve"), name("one"), NewKey::Generate(None));
-        let created = fixture.home.create_identity(&writer, &vaults, &eve, &one, key, &fixture.clock);
-        let eve = block_on(block_on(created).unwrap().own_key().unwrap().open(&vaults)).unwrap();
-        block_on(old.rotate(&first_key, &eve, rotation)).unwrap()
-    };
-    let new = fixture.alice().identity().unwrap();
-    let home = &fixture.home;
-    home.remember(&writer, &old, NOW).unwrap();
-    home.remember(&writer, &new, NOW).unwrap();
-    home.remember(&writer, &new, NOW).unwrap();
-    assert_eq!(home.remember(&writer, &old, NOW).unwrap_err().refusal(), Some(Refusal::Older));
-    assert_eq!(home.remember(&writer, &other, NOW).unwrap_err().refusal(), Some(Refusal::Conflict));
-    // From now on nothing about this identifier is believed until an operator decides.
-    assert_eq!(home.remember(&writer, &new, NOW).unwrap_err().refusal(), Some(Refusal::Conflict));
-    assert_eq!(home.conflict(&old.identifier()).unwrap().unwrap().shown, other.to_hex());
 }

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod crash;
 pub mod judge;
+pub mod names;
 pub mod p11kit;
 pub mod rotation;
 pub mod secrets;

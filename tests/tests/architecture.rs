@@ -127,14 +127,16 @@ fn features_in_the_product(package: &str) -> BTreeSet<String> {
 
 #[test]
 fn no_door_of_the_tests_is_in_the_product() {
-    for package in ["ockam-kms-vault", "ockam-kms-pkcs11"] {
+    for package in ["ockam-kms-vault", "ockam-kms-pkcs11", "ockam-kms-home", "ockam-kms-authority"] {
         let features = features_in_the_product(package);
-        for door in ["danger", "conformance"] {
+        for door in ["danger", "conformance", "controls", "fuzzing"] {
             assert!(!features.contains(door), "{package} is built with the feature `{door}`");
         }
     }
     // A crate whose features are known, to see that they are read.
     assert!(features_in_the_product("p256").contains("ecdsa"));
+    // What only fuzz/ does without is in the product.
+    assert!(features_in_the_product("ockam-kms-authority").contains("rocks"));
 }
 
 /// What a manifest says about `unsafe`: nothing can allow again what is forbidden.

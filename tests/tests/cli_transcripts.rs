@@ -26,6 +26,7 @@ transcripts! {
     vaults: "vault",
     keys: "key",
     identities: "identity",
+    conflicts: "conflict",
     credentials: "credential",
     policies: "policy",
     tokens: "token",

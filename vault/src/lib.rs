@@ -44,6 +44,8 @@ mod uri;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 
 pub use bound::{Agreer, Sealer, Signer};
 pub use capability::{Capabilities, Capability, Operation, Presence, Protection};

@@ -196,11 +196,16 @@ fn body<T: DeserializeOwned>(arrived: &Arrived) -> Result<T, Refused> {
     if !arrived.parts.headers.get_all(header::CONTENT_TYPE).iter().all(is_json) {
         return Err(Refused::WrongType);
     }
+    decode(&arrived.body)
+}
+
+/// Reads a JSON object.
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     // An array of the fields would be read as well.
-    if !arrived.body.trim_ascii_start().starts_with(b"{") {
+    if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Refused::Body("expected a JSON object".to_owned()));
     }
-    let mut json = serde_json::Deserializer::from_slice(&arrived.body);
+    let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, words) = (error.path().to_string(), without_values(error.inner()));
         // A field that is not there has no path, and is named by the words alone.
@@ -260,8 +265,11 @@ fn segment<T: FromStr<Err: Display>>(arrived: &Arrived, name: &str) -> Result<T,
 /// Reads `after` and `limit`. Neither has to be there; nothing else may.
 fn page<C: FromStr<Err: Display>>(arrived: &Arrived) -> Result<(Option<C>, usize), Refused> {
     empty(arrived)?;
+    decode_page(arrived.parts.uri.query().unwrap_or_default())
+}
+
+pub(super) fn decode_page<C: FromStr<Err: Display>>(query: &str) -> Result<(Option<C>, usize), Refused> {
     let (mut after, mut limit) = (None, PAGE);
-    let query = arrived.parts.uri.query().unwrap_or_default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         // Identifiers, references and numbers: nothing here is ever percent-encoded.
         match pair.split_once('=') {

@@ -15,6 +15,8 @@ mod authenticate;
 mod connection;
 mod early;
 mod fault;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod golden;
 mod handlers;

@@ -160,3 +160,43 @@ fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<
     let unexpected = || de::Error::invalid_value(de::Unexpected::Other("number"), &"a whole number");
     whole.map(Some).ok_or_else(unexpected)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long a ticket is to be good, as it may be written.
+    #[test]
+    fn seconds_are_whole_numbers_or_nothing() {
+        let read = |value: &str| {
+            let body = format!("{{\"expires_in\":{value}}}");
+            serde_json::from_str::<MakeTicketRequest>(&body).ok().map(|request| request.expires_in)
+        };
+        for (value, seconds) in
+            [("60", Some(60)), ("60.0", Some(60)), ("6e1", Some(60)), ("0", Some(0)), ("null", None)]
+        {
+            assert_eq!(read(value), Some(seconds), "{value}");
+        }
+        assert_eq!(read("18446744073709551615"), Some(Some(u64::MAX)));
+        for value in [
+            "-1",
+            "-0.0",
+            "60.5",
+            "1e-1",
+            "1e400",
+            "18446744073709551616",
+            "\"60\"",
+            "true",
+            "[60]",
+            "{}",
+            "NaN",
+            "0x3c",
+            "060",
+            "",
+        ] {
+            assert_eq!(read(value), None, "{value}");
+        }
+        assert!(serde_json::from_str::<MakeTicketRequest>(r#"{"expires_in":1,"expires_in":2}"#).is_err());
+        assert!(serde_json::from_str::<MakeTicketRequest>("{}").unwrap().expires_in.is_none());
+    }
+}

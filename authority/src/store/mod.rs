@@ -9,16 +9,18 @@ mod apply;
 mod command;
 #[cfg(feature = "controls")]
 pub mod controls;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod keys;
 pub mod memory;
 mod overlay;
 pub mod query;
 mod record;
+#[cfg(feature = "rocks")]
 pub mod rocks;
 mod writer;
 
 use std::fmt;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use identity::{Identifier, Timestamp};
 
 pub use command::{Applied, Command, Conflict, Decision, Intent, Issued, KnownHistory, Operation, UnderKey};
 pub use memory::MemoryStore;
+#[cfg(feature = "rocks")]
 pub use rocks::RocksStore;
 
 use crate::error::{Error, Kind, Result};
@@ -83,11 +86,12 @@ pub trait Store: Send + Sync + fmt::Debug {
 /// Opens the store that a URL names: `rocksdb:DIRECTORY`, made when it is not there, or `memory:`.
 ///
 /// # Errors
-/// [`Kind::Invalid`] for another URL or a store of another authority; else as [`RocksStore::open`].
+/// [`Kind::Invalid`] for another URL or a store of another authority; else as opening that store.
 pub fn open(url: &str, authority: Identifier, now: Timestamp) -> Result<Arc<dyn Store>> {
     match url.split_once(':') {
+        #[cfg(feature = "rocks")]
         Some(("rocksdb", path)) if !path.is_empty() => {
-            Ok(Arc::new(RocksStore::open(Path::new(path), authority, now)?))
+            Ok(Arc::new(RocksStore::open(std::path::Path::new(path), authority, now)?))
         }
         Some(("memory", "")) => Ok(Arc::new(MemoryStore::new(authority, now)?)),
         _ => Err(Error::new(Kind::Invalid, format!("`{}` is not the URL of a store", url.escape_debug()))

@@ -11,7 +11,7 @@ use authority::service::Caller;
 use authority::ticket::{Code, NewTicket};
 use identity::Identifier;
 
-fn golden(name: &str, found: &str) {
+pub(crate) fn golden(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, found).unwrap();

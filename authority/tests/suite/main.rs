@@ -1,6 +1,6 @@
 //! The authority without its transport, as one test binary: RocksDB is linked once.
 //!
-//! Two tables are golden files in `tests/golden`; `UPDATE_GOLDEN=1` writes them anew.
+//! Three tables are golden files in `tests/golden`; `UPDATE_GOLDEN=1` writes them anew.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,3 +19,4 @@ mod once;
 mod race;
 mod service;
 mod store;
+mod times;

@@ -1,6 +1,7 @@
 //! What can be typed. Values are checked where they are used, so that every refusal has our words, kinds and limits.
 
 pub(crate) mod authority;
+pub(crate) mod conflict;
 pub(crate) mod credential;
 pub(crate) mod identity;
 pub(crate) mod key;
@@ -88,6 +89,9 @@ pub(crate) enum Noun {
     /// Identities: change histories whose identifier outlives their keys
     #[command(subcommand)]
     Identity(identity::Verb),
+    /// Histories of others that contradict each other: a key was misused, and somebody has to decide
+    #[command(subcommand)]
+    Conflict(conflict::Verb),
     /// Credentials: what an issuer says about a subject, for a while
     #[command(subcommand)]
     Credential(credential::Verb),

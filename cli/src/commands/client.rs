@@ -68,8 +68,14 @@ impl Place {
         }
         let known = home.known_identity(&pinned.identifier())?;
         if home.conflict(&pinned.identifier())?.is_some() {
-            return Err(Error::new(Kind::Rejected, format!("two histories of the authority `{}` that contradict each other were shown", pinned.identifier()))
-                .with_hint("the evidence is kept under `conflicts` in the home: find out which history is right, then remove it there"));
+            return Err(Error::new(
+                Kind::Rejected,
+                format!(
+                    "two histories of the authority `{}` that contradict each other were shown",
+                    pinned.identifier()
+                ),
+            )
+            .with_hint(home::decide_hint(&pinned.identifier())));
         }
         let authority = match known {
             Some(known) => match known.compared_to(&pinned) {

@@ -136,7 +136,7 @@ fn shown_identity(show: &Show, identity: &Identity, described: Option<&Described
     Ok(Report::new(plain.clone(), json).machine(plain))
 }
 
-fn change_rows(change: &Change) -> Vec<(&'static str, String)> {
+pub(super) fn change_rows(change: &Change) -> Vec<(&'static str, String)> {
     vec![
         ("change", change.hash().to_string()),
         ("key type", change.primary_key().algorithm().name().to_owned()),
@@ -147,7 +147,7 @@ fn change_rows(change: &Change) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn change_json(change: &Change) -> Value {
+pub(super) fn change_json(change: &Change) -> Value {
     json!({
         "hash": change.hash().to_string(),
         "primary_public_key": hex::encode(change.primary_key().as_bytes()),

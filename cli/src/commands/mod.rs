@@ -3,6 +3,7 @@
 mod audit;
 mod authority;
 mod client;
+mod conflict;
 mod credential;
 mod doctor;
 mod identity;
@@ -51,6 +52,7 @@ fn dispatch(context: &Context, noun: Noun) -> Result<Report> {
         Noun::Vault(verb) => vault::run(context, verb),
         Noun::Key(verb) => key::run(context, verb),
         Noun::Identity(verb) => identity::run(context, verb),
+        Noun::Conflict(verb) => conflict::run(context, verb),
         Noun::Credential(verb) => credential::run(context, verb),
         Noun::Policy(verb) => policy::run(context, verb),
         Noun::Doctor => doctor::run(context),

@@ -82,8 +82,11 @@ fn known(home: &Home, identifier: &Identifier) -> Result<Option<(IssuerBundle, b
         }
     }
     if home.conflict(identifier)?.is_some() {
-        return Err(Error::new(Kind::Rejected, format!("two histories of `{identifier}` that contradict each other were shown"))
-            .with_hint("the evidence is kept under `conflicts` in the home: find out which history is right, then remove it there"));
+        return Err(Error::new(
+            Kind::Rejected,
+            format!("two histories of `{identifier}` that contradict each other were shown"),
+        )
+        .with_hint(home::decide_hint(identifier)));
     }
     Ok(latest.map(|identity| (IssuerBundle::history_only(identity), false)))
 }

@@ -20,6 +20,9 @@ mod journal;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use journal::entry as journal_entry;
+
 pub use engine::{Outcome, Recovered, pending, preview, recover, rotate};
 
 use crate::identities::IdentityRecord;

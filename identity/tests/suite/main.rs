@@ -12,6 +12,7 @@
 )]
 
 mod bundles;
+mod chains;
 mod continuous;
 mod credentials;
 mod distinct;

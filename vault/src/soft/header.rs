@@ -63,12 +63,17 @@ impl Header {
             }
             _ => unreadable(&header_path, e),
         })?;
+        Self::parse(path, &bytes)
+    }
+
+    /// Reads the bytes of the header of the vault in `path`.
+    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let broken = |e: serde_json::Error| broken(path).with_source(e);
         #[derive(Deserialize)]
         struct Version {
             format: u32,
         }
-        let version: Version = serde_json::from_slice(&bytes).map_err(broken)?;
+        let version: Version = serde_json::from_slice(bytes).map_err(broken)?;
         if version.format > FORMAT {
             return Err(Error::new(
                 Kind::Unsupported,
@@ -80,7 +85,7 @@ impl Header {
             )
             .with_hint("use the program that wrote it, or a later one"));
         }
-        let header: Self = serde_json::from_slice(&bytes).map_err(broken)?;
+        let header: Self = serde_json::from_slice(bytes).map_err(broken)?;
         // There never was another one.
         if header.format == FORMAT { Ok(header) } else { Err(self::broken(path)) }
     }

@@ -8,6 +8,8 @@
 mod aead;
 #[cfg(feature = "danger")]
 pub mod danger;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod header;
 mod key;
 mod lock;

@@ -53,6 +53,16 @@ pub(super) struct KeyRecord {
 }
 
 impl KeyRecord {
+    /// Reads the bytes of the file of this key.
+    pub(super) fn parse(name: &KeyName, bytes: &[u8]) -> Result<Self> {
+        let record: Self =
+            serde_json::from_slice(bytes).map_err(|e| corrupt(name.as_str()).with_source(e))?;
+        if record.format != FORMAT || record.name != name.as_str() {
+            return Err(corrupt(name.as_str()));
+        }
+        Ok(record)
+    }
+
     pub(super) fn key_id(&self) -> &str {
         &self.key_id
     }
@@ -151,12 +161,7 @@ impl Directory {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(unreadable(&path, e)),
         };
-        let record: KeyRecord =
-            serde_json::from_slice(&bytes).map_err(|e| corrupt(name.as_str()).with_source(e))?;
-        if record.format != FORMAT || record.name != name.as_str() {
-            return Err(corrupt(name.as_str()));
-        }
-        Ok(Some(record))
+        KeyRecord::parse(name, &bytes).map(Some)
     }
 
     pub(super) fn unseal(&self, record: &KeyRecord) -> Result<Material> {

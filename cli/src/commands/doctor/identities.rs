@@ -34,7 +34,7 @@ pub(super) fn look(chart: &mut Chart, context: &Context, home: &Home, opened: &O
             chart.fault(
                 CHECK,
                 format!("two histories of `{name}`, both signed, contradict each other"),
-                "a key of it was misused: see `conflicts` in the home, and docs/operations.md, \"A key is stolen\"",
+                "a key of it was misused: `ockam-kms conflict list` and docs/operations.md, \"A key is stolen\", say what to do",
             );
         }
     }

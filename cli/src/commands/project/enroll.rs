@@ -1,12 +1,11 @@
 //! `project enroll`: become a member by a ticket, get a credential, and keep both project and credential.
 
 use authority::client::{Client, Enrolled};
-use authority::ticket::Code;
+use authority::ticket::{Code, TicketText};
 use home::{Home, Name, NewKey, ProjectRecord, StoredCredential};
 use identity::Identity;
 use serde_json::json;
 
-use super::ticket_text::TicketText;
 use crate::args::project::Enroll;
 use crate::commands::authority::ensure_vault;
 use crate::commands::client::Place;

@@ -3,7 +3,6 @@
 mod enroll;
 pub(crate) mod member;
 mod ticket;
-mod ticket_text;
 
 use authority::member::MemberAttributes;
 use home::ProjectRecord;

@@ -1,13 +1,12 @@
 //! `project ticket`: have one made, list them, revoke one.
 
 use authority::service::PROJECT_ATTRIBUTE;
-use authority::ticket::{IssuedTicket, Reference};
+use authority::ticket::{IssuedTicket, Reference, TicketText};
 use home::ProjectRecord;
 use identity::Identity;
 use serde_json::{Value, json};
 
 use super::attributes;
-use super::ticket_text::TicketText;
 use crate::args::project::Ticket;
 use crate::commands::client::Asking;
 use crate::context::Context;
@@ -49,7 +48,8 @@ fn make(context: &Context, ticket: &Ticket) -> Result<Report> {
         project_change_history: project.project_change_history.clone(),
         authority_change_history: issuer.identity().to_hex(),
         authority_route: asking.place.route.clone(),
-    };
+    }
+    .checked()?;
     report(&text, &made, ticket.hex)
 }
 

@@ -1,0 +1,242 @@
+//! The text of an enrolment ticket (docs/formats.md, "enrolment tickets"): seven fields with commas between them, that text
+//! as hex, or a JSON object.
+
+use std::fmt;
+
+use identity::{Identity, MAX_BYTES};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::error::{Error, Kind, Result};
+
+/// The longest ticket, in bytes: two change histories of the largest size as hex, room for the rest, and all of it as hex.
+pub const MAX_TICKET_TEXT: usize = 2 * MAX_FIELDS;
+
+/// The most bytes before they are made hex.
+const MAX_FIELDS: usize = 4 * MAX_BYTES + 64 * 1024;
+
+/// Everything that a ticket says.
+#[derive(Clone, Default, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct TicketText {
+    /// The route to the project's node.
+    pub project_route: String,
+    /// The project's identifier. Never empty.
+    pub project_identifier: String,
+    /// The project's name.
+    pub project_name: String,
+    /// The code: 64 hex digits.
+    pub code: String,
+    /// The change history of the project's node, as hex; empty when there is none.
+    pub project_change_history: String,
+    /// The change history that pins the authority, as hex.
+    pub authority_change_history: String,
+    /// The route to the authority. Never empty.
+    pub authority_route: String,
+}
+
+/// The JSON form, as the reference has it.
+#[derive(Serialize, Deserialize)]
+struct Json {
+    one_time_code: String,
+    project_route: Route,
+    project_identifier: Option<String>,
+    project_name: String,
+    project_change_history: Option<String>,
+    authority_change_history: String,
+    authority_route: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Route {
+    id: String,
+    route: String,
+}
+
+impl TicketText {
+    /// Reads any of the three forms.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`], without the text, when it is none of them.
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        if text.len() > MAX_TICKET_TEXT {
+            return Err(malformed());
+        }
+        if text.starts_with('{') || text.contains(',') {
+            return Self::parse_plain(text);
+        }
+        // One layer of hex, and no more: what unpacks for ever is no ticket.
+        let bytes = Zeroizing::new(hex::decode(text).map_err(|_| malformed())?);
+        Self::parse_plain(std::str::from_utf8(&bytes).map_err(|_| malformed())?)
+    }
+
+    fn parse_plain(text: &str) -> Result<Self> {
+        let text = text.trim();
+        if text.len() > MAX_FIELDS {
+            return Err(malformed());
+        }
+        if text.starts_with('{') {
+            let json: Json =
+                serde_json::from_str(text).map_err(|e| malformed().with_source(e.to_string()))?;
+            return Self {
+                project_route: json.project_route.route,
+                project_identifier: json.project_identifier.unwrap_or(json.project_route.id),
+                project_name: json.project_name,
+                code: json.one_time_code,
+                project_change_history: json.project_change_history.unwrap_or_default(),
+                authority_change_history: json.authority_change_history,
+                authority_route: json.authority_route,
+            }
+            .checked();
+        }
+        let mut fields = text.split(',').map(str::trim);
+        let mut next = || fields.next().map(str::to_owned).ok_or_else(malformed);
+        Self {
+            project_route: next()?,
+            project_identifier: next()?,
+            project_name: next()?,
+            code: next()?,
+            project_change_history: next()?,
+            authority_change_history: next()?,
+            authority_route: next()?,
+        }
+        .checked()
+    }
+
+    /// The same, when it can be written in each of the three forms and read back: a comma in a name, which JSON could hold,
+    /// would move every field after it by one.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for what is no ticket.
+    pub fn checked(self) -> Result<Self> {
+        let fields = self.list();
+        let plain = |field: &&str| {
+            !field.contains(',') && !field.chars().any(char::is_control) && field.trim().len() == field.len()
+        };
+        let code_fits = self.code.len() == 64 && self.code.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let named = !self.authority_route.is_empty() && !self.project_identifier.is_empty();
+        // With the commas between them.
+        let length = fields.iter().map(|field| field.len() + 1).sum::<usize>();
+        let not_json = !self.project_route.starts_with('{');
+        if code_fits && named && not_json && length <= MAX_FIELDS && fields.iter().all(plain) {
+            Ok(self)
+        } else {
+            Err(malformed())
+        }
+    }
+
+    fn list(&self) -> [&str; 7] {
+        [
+            &self.project_route,
+            &self.project_identifier,
+            &self.project_name,
+            &self.code,
+            &self.project_change_history,
+            &self.authority_change_history,
+            &self.authority_route,
+        ]
+    }
+
+    /// The identity that the ticket pins as the authority.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] when its history does not verify.
+    pub fn authority(&self) -> Result<Identity> {
+        Identity::import_hex(&self.authority_change_history).map_err(|e| {
+            Error::new(Kind::Invalid, format!("the ticket's authority does not verify: {e}")).with_source(e)
+        })
+    }
+
+    /// The seven fields.
+    #[must_use]
+    pub fn fields(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.list().join(","))
+    }
+
+    /// The JSON form.
+    ///
+    /// # Errors
+    /// Never for what [`checked`](Self::checked) took.
+    pub fn json(&self) -> Result<serde_json::Value> {
+        serde_json::to_value(Json {
+            one_time_code: self.code.clone(),
+            project_route: Route { id: self.project_identifier.clone(), route: self.project_route.clone() },
+            project_identifier: Some(self.project_identifier.clone()),
+            project_name: self.project_name.clone(),
+            project_change_history: Some(self.project_change_history.clone()),
+            authority_change_history: self.authority_change_history.clone(),
+            authority_route: self.authority_route.clone(),
+        })
+        .map_err(|e| Error::new(Kind::Internal, "writing JSON failed").with_source(e))
+    }
+}
+
+// The text is a secret.
+impl fmt::Debug for TicketText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TicketText").field("project", &self.project_identifier).finish_non_exhaustive()
+    }
+}
+
+// The text is a secret: no message repeats it.
+fn malformed() -> Error {
+    Error::new(Kind::Invalid, "this is not an enrolment ticket").with_hint(
+        "a ticket is what `ockam-kms project ticket` printed: seven fields with commas, its hex, or its JSON; or a file that holds it",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CODE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn text() -> String {
+        format!("/service/p1,p1,name,{CODE},,8182,http://127.0.0.1:4100")
+    }
+
+    fn refused(text: &str) {
+        let Err(error) = TicketText::parse(text) else { panic!("{text} is taken") };
+        assert_eq!(error.to_string(), "this is not an enrolment ticket");
+    }
+
+    #[test]
+    fn every_form_says_the_same() {
+        let one = TicketText::parse(&text()).unwrap();
+        assert_eq!(*one.fields(), text());
+        let json = one.json().unwrap().to_string();
+        for form in [hex::encode(text()), hex::encode(&json), json, format!("{},more", text())] {
+            assert_eq!(TicketText::parse(&form).unwrap(), one);
+        }
+    }
+
+    #[test]
+    fn what_is_no_ticket_is_refused_without_repeating_it() {
+        let hexed_twice = hex::encode(hex::encode(text()));
+        for bad in ["", "x", "a,b,c", &CODE[1..], "{}", &hexed_twice, &text().replace(CODE, "12")] {
+            refused(bad);
+        }
+    }
+
+    #[test]
+    fn what_only_json_could_hold_is_refused() {
+        let json = TicketText::parse(&text()).unwrap().json().unwrap().to_string();
+        assert!(TicketText::parse(&json.replace("\"name\"", "\"a name\"")).is_ok());
+        for name in ["a,b", " a", "a\\n", "a\\u001b[31m"] {
+            refused(&json.replace("\"name\"", &format!("\"{name}\"")));
+        }
+        refused(&json.replace("\"/service/p1\"", "\"{/service/p1\""));
+    }
+
+    #[test]
+    fn length() {
+        let room = MAX_FIELDS - text().len() - 1;
+        let with = |length: usize| text().replace("name", &("name".to_owned() + &"x".repeat(length)));
+        let largest = with(room);
+        assert_eq!(TicketText::parse(&largest).unwrap().fields().len(), MAX_FIELDS - 1);
+        assert!(TicketText::parse(&hex::encode(&largest)).is_ok());
+        for longer in [with(room + 1), hex::encode(with(room + 1)), "0".repeat(MAX_TICKET_TEXT + 2)] {
+            refused(&longer);
+        }
+    }
+}
