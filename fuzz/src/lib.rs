@@ -32,6 +32,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("credential", targets::credential),
     ("purpose_key_attestation", targets::purpose_key_attestation),
     ("issuer_bundle", targets::issuer_bundle),
+    ("key_attestation", targets::key_attestation),
     ("request_key_attestation", targets::request_key_attestation),
     ("ticket_text", targets::ticket_text),
     ("key_uri", targets::key_uri),

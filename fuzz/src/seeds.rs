@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use authority::audit::{AuditHead, AuditRow};
+use evidence::KeyAttestation;
 use identity::{Identity, IssuerBundle, PurposeKeyAttestation, RequestKeyAttestation, Timestamp, Validity};
 use minicbor::Encoder;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use vault::soft::SoftVault;
-use vault::{KeyName, KeySpec, Signer, Vault, block_on};
+use vault::{Algorithm, KeyEvidence, KeyName, KeySpec, Signer, Vault, VerifyingKey, block_on};
 
 const OCKAM: &str = include_str!("../../tests/vectors/ockam-0.150.json");
 const KNOWN: &str = include_str!("../../tests/vectors/known-answers.txt");
@@ -64,6 +66,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "credential" => VECTORS.credentials.clone(),
         "purpose_key_attestation" => VECTORS.attestations.clone(),
         "issuer_bundle" => bundles(),
+        "key_attestation" => key_attestations(),
         "request_key_attestation" => vec![request_key().1],
         "ticket_text" => tickets(),
         "key_uri" => texts(&KEY_URIS),
@@ -86,6 +89,53 @@ fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
 /// Each with its number before it.
 fn numbered(all: &[Vec<u8>]) -> Vec<Vec<u8>> {
     all.iter().enumerate().map(|(n, bytes)| [&[n as u8][..], bytes].concat()).collect()
+}
+
+/// The base point of P-256 (SEC 2 §2.4.2), whose secret is one: a key of nobody.
+const BASE_POINT: [&str; 2] = [
+    "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296",
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5",
+];
+
+/// One of each kind. What the TPM says fits its key; nobody has certified who signed it.
+fn key_attestations() -> Vec<Vec<u8>> {
+    let bytes = |hex: &str| hex::decode(hex).unwrap();
+    let [x, y] = BASE_POINT;
+    let public = VerifyingKey::from_bytes(Algorithm::EcdsaP256, &bytes(&format!("04{x}{y}"))).unwrap();
+    // An ECC key of SHA-256 with fixedTPM, fixedParent, sensitiveDataOrigin and sign, for ECDSA with SHA-256 on P-256.
+    let area = bytes(&format!("0023000b00040032000000100018000b000300100020{x}0020{y}"));
+    let name = [&[0, 0x0b][..], &Sha256::digest(&area)].concat();
+    let signer = "01".repeat(34);
+    let attest = format!(
+        "ff54434780170022{signer}0020{}{}{}0022{}0022{signer}",
+        hex::encode(vault::binding(public.as_bytes())),
+        "00".repeat(17),
+        "0001020304050607",
+        hex::encode(name)
+    );
+    let tpm = |chain| KeyEvidence::TpmCertify {
+        attest: bytes(&attest),
+        signature: bytes(&format!("0018000b0020{x}0020{y}")),
+        public: area.clone(),
+        chain,
+    };
+    let said = [
+        tpm(Vec::new()),
+        tpm(vec![vec![0x30, 0x03, 0x02, 0x01, 0x01]]),
+        KeyEvidence::PivAttestation { certificate: vec![0x30, 0], intermediate: vec![0x30, 0] },
+        KeyEvidence::Pkcs11Attributes {
+            token: vec![("model".to_owned(), "m".to_owned())],
+            attributes: vec![("CKA_SENSITIVE".to_owned(), true)],
+            hardware: true,
+        },
+        KeyEvidence::KmsOrigin {
+            arn: "arn:aws:kms:eu-west-1:111122223333:key/1".to_owned(),
+            origin: "AWS_KMS".to_owned(),
+            spec: "ECC_NIST_P256".to_owned(),
+            multi_region: false,
+        },
+    ];
+    said.map(|said| KeyAttestation::new(public.clone(), said, 1).encode().unwrap()).to_vec()
 }
 
 fn bundles() -> Vec<Vec<u8>> {

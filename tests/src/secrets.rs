@@ -79,7 +79,7 @@ pub fn of_vault(directory: &Path, known: &mut Secrets) {
     for file in std::fs::read_dir(directory.join("keys")).unwrap() {
         let key = json(&file.unwrap().path());
         let purpose = match text(&key, "algorithm") {
-            "x25519" => "agreement",
+            "x25519" | "ecdh-p256" => "agreement",
             "aes256-gcm" => "sealing",
             _ => "signing",
         };

@@ -25,6 +25,7 @@ mod lost;
 mod matrix;
 mod net;
 mod operations;
+mod panics;
 mod pending;
 mod problems;
 mod refusals;

@@ -1,12 +1,14 @@
 //! The targets. Each takes any bytes, and panics when something that has to hold of them does not.
 
 mod control;
+mod evidence;
 mod http;
 mod identities;
 mod stored;
 mod texts;
 
 pub use control::control;
+pub use evidence::key_attestation;
 pub use http::{http_bodies, http_headers};
 pub use identities::{
     change_history, credential, issuer_bundle, purpose_key_attestation, request_key_attestation,
