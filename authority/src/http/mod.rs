@@ -13,6 +13,8 @@ mod admission;
 mod attempts;
 mod authenticate;
 mod connection;
+#[cfg(test)]
+mod documented;
 mod early;
 mod fault;
 #[cfg(feature = "fuzzing")]

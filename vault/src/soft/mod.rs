@@ -412,4 +412,6 @@ impl Backend for SoftBackend {
 }
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod tests;
