@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const LOCK: &str = include_str!("../Cargo.lock");
 
 /// Those whose version says what was compared.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 10] = [
     "ockam-kms-vault",
     "ockam-kms-identity",
     "ockam-kms-pkcs11",
@@ -17,6 +17,7 @@ const SHOWN: [&str; 9] = [
     "p256",
     "sha2",
     "cryptoki",
+    "ring",
     "ockam_identity",
     "ockam_vault",
 ];

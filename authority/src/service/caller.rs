@@ -64,23 +64,29 @@ impl Authority {
         let Some(history) = query::history(self.0.store.view()?, identifier)? else {
             return Ok(None);
         };
-        let verified = || self.0.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(identity) = verified().get(identifier)
-            && identity.as_bytes() == history.as_bytes()
-        {
-            return Ok(Some(identity.clone()));
+        let verified =
+            self.0.verified.lock().unwrap_or_else(PoisonError::into_inner).get(identifier).cloned();
+        if let Some(identity) = verified.filter(|identity| identity.as_bytes() == history.as_bytes()) {
+            return Ok(Some(identity));
         }
         let identity = Identity::import_expected(history.as_bytes(), identifier).map_err(|error| {
             crate::Error::corrupt(format_args!("a change history does not verify: {error}"))
         })?;
-        if history.as_bytes().len() <= MAX_VERIFIED_BYTES {
-            let mut verified = verified();
-            if verified.len() >= MAX_VERIFIED {
-                verified.clear();
-            }
-            verified.insert(*identifier, identity.clone());
-        }
+        self.remember(&identity);
         Ok(Some(identity))
+    }
+
+    /// Keeps a verified history, so that the next request of its member costs no verifying of it. What is looked up is
+    /// compared with what the store has, so it may be kept before the store has it.
+    pub(super) fn remember(&self, identity: &Identity) {
+        if identity.as_bytes().len() > MAX_VERIFIED_BYTES {
+            return;
+        }
+        let mut verified = self.0.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.len() >= MAX_VERIFIED {
+            verified.clear();
+        }
+        verified.insert(identity.identifier(), identity.clone());
     }
 
     /// Takes in somebody who calls. To be called by a transport, *after* it checked that whoever sent the request holds a

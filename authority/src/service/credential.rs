@@ -48,7 +48,11 @@ impl Authority {
         let history = KnownHistory::from(caller.identity());
         let redeemed = self.execute_for(caller, Operation::Redeem { lookup, history }, Receipt::Done).await;
         match &redeemed {
-            Ok(applied) if applied.receipt.is_none() => self.metrics().ticket("redeemed"),
+            Ok(applied) if applied.receipt.is_none() => {
+                self.metrics().ticket("redeemed");
+                // Who becomes a member asks for a credential next.
+                self.remember(caller.identity());
+            }
             Err(problem) if !problem.is_fault() => self.metrics().ticket("refused"),
             Ok(_) | Err(_) => {}
         }

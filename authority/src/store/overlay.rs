@@ -39,7 +39,8 @@ impl<'a> Transaction<'a> {
 
     /// This command's writes are to be done.
     pub(crate) fn keep(&mut self) {
-        self.group.append(&mut self.own);
+        // One by one: `append` builds the whole map anew, and a group has many commands.
+        self.group.extend(std::mem::take(&mut self.own));
     }
 
     /// This command's writes are not to be done.
@@ -66,10 +67,18 @@ impl View for Transaction<'_> {
             Some(after) => Bound::Excluded(after),
             None => Bound::Included(prefix),
         };
+        // Of the group as much as fills the answer, also when this command removed some of it again.
+        let mut left = limit.saturating_add(self.own.len());
         let mut written = BTreeMap::new();
-        for layer in [&self.group, &self.own] {
+        for (layer, is_bounded) in [(&self.group, true), (&self.own, false)] {
             let range = layer.range::<[u8], _>((start, Bound::Unbounded));
-            written.extend(range.take_while(|(key, _)| key.starts_with(prefix)));
+            for (key, value) in range.take_while(|(key, _)| key.starts_with(prefix)) {
+                if is_bounded && value.is_some() {
+                    let Some(less) = left.checked_sub(1) else { break };
+                    left = less;
+                }
+                written.insert(key, value);
+            }
         }
         // As many more from below as may turn out to be removed.
         let removed = written.values().filter(|value| value.is_none()).count();

@@ -11,7 +11,7 @@ use vault::Algorithm;
 use super::history::verifications;
 use super::issuer::Issuer;
 use super::ockam::Ockam;
-use super::raw::{RawSigner, crate_of};
+use super::raw::{RawSigner, crate_of, verifier_of};
 use super::{MESSAGE, Row, must};
 use crate::contender::Runner;
 use crate::{Contender, Result};
@@ -72,7 +72,7 @@ fn attest_row(issuer: &Issuer, ockam: &Ockam) -> Result<Row> {
         let (check, again) = (key.verifier(), key.verifier());
         let attested = key.sign(&MESSAGE);
         Contender::called(
-            format!("bound: 1 × verify, 1 × sign of {}", crate_of(algorithm)),
+            format!("bound: 1 × verify of {}, 1 × sign of {}", verifier_of(algorithm), crate_of(algorithm)),
             move || check.verify(&MESSAGE, &attested).map(|()| key.sign(&MESSAGE)),
             move |signature| again.verify(&MESSAGE, &signature),
         )

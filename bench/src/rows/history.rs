@@ -5,7 +5,7 @@ use identity::Identity;
 use vault::Algorithm;
 
 use super::ockam::Ockam;
-use super::raw::{RawSigner, crate_of};
+use super::raw::{RawSigner, verifier_of};
 use super::{MESSAGE, Row, issuer, must};
 use crate::{Contender, Result};
 
@@ -54,7 +54,7 @@ pub(super) fn verifications(algorithm: Algorithm, count: usize) -> Result<Conten
     let signer = RawSigner::new(algorithm)?;
     let (key, signature) = (signer.verifier(), signer.sign(&MESSAGE));
     Ok(Contender::called(
-        format!("bound: {count} × verify of {}", crate_of(algorithm)),
+        format!("bound: {count} × verify of {}", verifier_of(algorithm)),
         move || (0..count).try_for_each(|_| key.verify(std::hint::black_box(&MESSAGE), &signature)),
         Ok,
     ))

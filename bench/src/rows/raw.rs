@@ -1,6 +1,7 @@
 //! The raw crates, as somebody would call them who has no vault.
 
 use ed25519_dalek::{Signer as _, Verifier as _};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use vault::{Algorithm, Signature};
 
 use crate::Result;
@@ -26,7 +27,7 @@ impl RawSigner {
     pub(super) fn verifier(&self) -> RawVerifier {
         match self {
             Self::Ed25519(key) => RawVerifier::Ed25519(key.verifying_key()),
-            Self::P256(key) => RawVerifier::P256(*key.verifying_key()),
+            Self::P256(key) => RawVerifier::of_p256(key.verifying_key()),
         }
     }
 
@@ -41,11 +42,12 @@ impl RawSigner {
     }
 }
 
-/// A parsed key that verifies.
+/// A key that is known to be a point and verifies, by the crate that is the fastest here.
 #[derive(Clone, Copy)]
 pub(super) enum RawVerifier {
     Ed25519(ed25519_dalek::VerifyingKey),
-    P256(p256::ecdsa::VerifyingKey),
+    /// `ring` has no parsed form of a key.
+    P256([u8; 65]),
 }
 
 impl RawVerifier {
@@ -54,7 +56,7 @@ impl RawVerifier {
             Algorithm::Ed25519 => {
                 Ok(Self::Ed25519(ed25519_dalek::VerifyingKey::from_bytes(bytes.try_into()?)?))
             }
-            Algorithm::EcdsaP256 => Ok(Self::P256(p256::ecdsa::VerifyingKey::from_sec1_bytes(bytes)?)),
+            Algorithm::EcdsaP256 => Ok(Self::of_p256(&p256::ecdsa::VerifyingKey::from_sec1_bytes(bytes)?)),
             other => Err(format!("no raw key of type {other}").into()),
         }
     }
@@ -62,8 +64,16 @@ impl RawVerifier {
     pub(super) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<()> {
         match self {
             Self::Ed25519(key) => Ok(key.verify(message, &ed25519_dalek::Signature::from_bytes(signature))?),
-            Self::P256(key) => Ok(key.verify(message, &p256::ecdsa::Signature::from_slice(signature)?)?),
+            Self::P256(key) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key)
+                .verify(message, signature)
+                .map_err(|_| "the signature does not hold".into()),
         }
+    }
+
+    fn of_p256(key: &p256::ecdsa::VerifyingKey) -> Self {
+        let mut bytes = [0; 65];
+        bytes.copy_from_slice(key.to_sec1_point(false).as_bytes());
+        Self::P256(bytes)
     }
 }
 
@@ -74,7 +84,15 @@ pub(super) fn bytes(signature: &Signature) -> [u8; 64] {
     }
 }
 
-/// The crate that the raw keys of this type are from.
+/// The crate that verifies with keys of this type.
+pub(super) fn verifier_of(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Ed25519 => "ed25519-dalek",
+        _ => "ring",
+    }
+}
+
+/// The crate that signs with keys of this type.
 pub(super) fn crate_of(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Ed25519 => "ed25519-dalek",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vault::soft::SoftVault;
 use vault::{Algorithm, KeyName, KeySpec, Signer, Vault, block_on};
 
-use super::raw::{RawSigner, RawVerifier, bytes, crate_of};
+use super::raw::{RawSigner, RawVerifier, bytes, crate_of, verifier_of};
 use super::{MESSAGE, Row, must};
 use crate::contender::Runner;
 use crate::{Contender, Result};
@@ -59,7 +59,7 @@ fn verify(signer: &Signer, raw: &RawSigner) -> Result<Row> {
     )?;
     let (parsed, raw_signature) = (RawVerifier::parse(algorithm, key.as_bytes())?, bytes(&signature));
     let key_bytes = key.as_bytes().to_vec();
-    let name = crate_of(algorithm);
+    let name = verifier_of(algorithm);
     let contenders = vec![
         Contender::called(
             "vault: VerifyingKey::verify",
@@ -67,7 +67,7 @@ fn verify(signer: &Signer, raw: &RawSigner) -> Result<Row> {
             |_proof| Ok(()),
         ),
         Contender::called(
-            format!("{name}: VerifyingKey::verify, the key parsed before"),
+            format!("{name}: the key checked before"),
             move || parsed.verify(&MESSAGE, &raw_signature),
             Ok,
         ),
