@@ -12,12 +12,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ockam-kms-vault", &[]),
     ("ockam-kms-identity", &["ockam-kms-vault"]),
     ("ockam-kms-pkcs11", &["ockam-kms-vault"]),
+    ("ockam-kms-aws-kms", &["ockam-kms-vault"]),
     ("ockam-kms-home", &["ockam-kms-identity", "ockam-kms-vault"]),
     ("ockam-kms-authority", &["ockam-kms-identity", "ockam-kms-vault"]),
     (
         "ockam-kms",
         &[
             "ockam-kms-authority",
+            "ockam-kms-aws-kms",
             "ockam-kms-home",
             "ockam-kms-identity",
             "ockam-kms-pkcs11",
