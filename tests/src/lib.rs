@@ -1,5 +1,6 @@
 //! What the tests of several crates share: fixtures.
 
+pub mod awskms;
 pub mod cli;
 pub mod crash;
 pub mod judge;

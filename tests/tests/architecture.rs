@@ -13,6 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ockam-kms-identity", &["ockam-kms-vault"]),
     ("ockam-kms-evidence", &["ockam-kms-vault"]),
     ("ockam-kms-pkcs11", &["ockam-kms-vault"]),
+    ("ockam-kms-aws-kms", &["ockam-kms-vault"]),
     ("ockam-kms-home", &["ockam-kms-identity", "ockam-kms-vault"]),
     (
         "ockam-kms-authority",
@@ -23,6 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "ockam-kms-authority",
             "ockam-kms-evidence",
+            "ockam-kms-aws-kms",
             "ockam-kms-home",
             "ockam-kms-identity",
             "ockam-kms-pkcs11",

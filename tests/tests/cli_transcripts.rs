@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ockam_kms_tests::awskms::Emulator;
 use ockam_kms_tests::cli::Kms;
 use ockam_kms_tests::cli::transcript::{Step, To, directory, steps};
 
@@ -18,7 +19,7 @@ macro_rules! transcripts {
             Kms::new().follow($file);
         })*
 
-        const FILES: &[&str] = &[$($file),*];
+        const FILES: &[&str] = &[$($file,)* "cloud"];
     };
 }
 
@@ -38,6 +39,18 @@ transcripts! {
     doctor: "doctor",
     the_program: "program",
     help: "help",
+}
+
+/// With AWS KMS, and credentials for it.
+#[test]
+fn clouds() {
+    let (mut kms, aws) = (Kms::new(), Emulator::start());
+    for (name, value) in aws.variables() {
+        kms.set(name, value);
+    }
+    // By the variable, since a port in a URI would differ each time.
+    kms.set("AWS_ENDPOINT_URL", aws.endpoint());
+    kms.follow("cloud");
 }
 
 fn all_steps() -> BTreeMap<String, Vec<Step>> {

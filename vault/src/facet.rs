@@ -4,6 +4,7 @@
 //! Every method returns a boxed `Send` future and names no runtime. Dropping the future abandons the answer, not the
 //! device: a backend finishes or discards the request by itself.
 
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 
 use crate::error::Result;
@@ -40,6 +41,12 @@ pub trait Custody<P: Purpose>: Send + Sync {
 pub trait SigningFacet: Custody<Signing> {
     /// Signs `message`: Ed25519 over the message itself, ECDSA over its SHA-256, with `s` in the lower half.
     fn sign<'a>(&'a self, key: &'a KeyHandle<Signing>, message: &'a [u8]) -> Pending<'a, Signature>;
+
+    /// How many bytes a message may have that a key of this algorithm signs. Fewer or more are [`Invalid`](crate::Kind::Invalid).
+    /// Only devices that take the message itself have such limits.
+    fn message_lengths(&self, _algorithm: Algorithm) -> RangeInclusive<usize> {
+        0..=usize::MAX
+    }
 }
 
 /// Key agreement.
@@ -72,6 +79,15 @@ pub trait SealingFacet: Custody<Sealing> {
 
 /// The most bytes that one call seals: a facet for keys, not for data.
 pub const MAX_SEAL: usize = 4096;
+
+/// Taking a destruction back, where a device only schedules it.
+pub trait RestoringFacet: Send + Sync {
+    /// Cancels the destruction of the key that the URI names, by its name or as the device knows it, and makes it usable under
+    /// its old name. A key that is not about to be destroyed is [`NotFound`](crate::Kind::NotFound); a name that several such
+    /// keys had is [`Invalid`](crate::Kind::Invalid); one that a living key has now is
+    /// [`AlreadyExists`](crate::Kind::AlreadyExists).
+    fn restore<'a>(&'a self, uri: &'a KeyUri) -> Pending<'a, KeyInfo>;
+}
 
 /// Listing what is there.
 pub trait ListingFacet: Send + Sync {

@@ -52,7 +52,8 @@ pub use capability::{Capabilities, Capability, Operation, Presence, Protection};
 pub use error::{Error, Kind, Result, Retry};
 pub use evidence::{AttestationFacet, KeyEvidence, binding};
 pub use facet::{
-    AgreementFacet, Custody, KeyInfo, ListingFacet, MAX_SEAL, Pending, SealingFacet, SigningFacet,
+    AgreementFacet, Custody, KeyInfo, ListingFacet, MAX_SEAL, Pending, RestoringFacet, SealingFacet,
+    SigningFacet,
 };
 pub use handle::{KeyHandle, VaultId};
 pub use interact::{Ask, Interact, Nobody};
@@ -98,6 +99,11 @@ pub trait Vault: fmt::Debug + Send + Sync {
 
     /// A listing, if it can give one.
     fn listing(&self) -> Option<&dyn ListingFacet> {
+        None
+    }
+
+    /// Taking destructions back, if it only schedules them.
+    fn restoring(&self) -> Option<&dyn RestoringFacet> {
         None
     }
 

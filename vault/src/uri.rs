@@ -5,7 +5,7 @@
 //! pkcs11:token=ca?module-path=/usr/lib/….so            a vault        pkcs11:object=issuer    a key in it
 //! tpm:?tcti=device:/dev/tpmrm0                         a vault        tpm:name=issuer         a key in it
 //! yubikey:serial=12345678                              a vault        yubikey:slot=9c         a key in it
-//! awskms:region=eu-west-1                              a vault        awskms:alias=issuer     a key in it
+//! awskms:region=eu-west-1                              a vault        awskms:name=issuer      a key in it
 //! ```
 //!
 //! Parsing is total, printing is canonical (attributes in the order of the table below, everything outside RFC 3986's
@@ -73,15 +73,15 @@ const GRAMMARS: [Grammar; 5] = [
     Grammar {
         scheme: Scheme::AwsKms,
         name: "awskms",
-        path: &["region", "key-id", "alias", "name"],
-        query: &["endpoint", "profile"],
+        path: &["region", "namespace", "key-id", "alias", "name"],
+        query: &["endpoint", "profile", "deletion-days"],
         key: "name",
     },
 ];
 
 /// Attributes that find a key inside a vault, and those that tell vaults apart.
 const FIND_KEYS: [&str; 7] = ["name", "object", "id", "persistent", "slot", "key-id", "alias"];
-const TELL_VAULTS: [&str; 3] = ["token", "serial", "region"];
+const TELL_VAULTS: [&str; 4] = ["token", "serial", "region", "namespace"];
 
 /// Attributes that would put a secret into the text.
 const SECRET_ATTRIBUTES: [&str; 4] = ["pin-value", "pin", "password", "passphrase"];

@@ -36,6 +36,11 @@ pub(crate) enum Verb {
     /// Destroy a key for good
     #[command(after_help = "Example:\n  ockam-kms key destroy build --vault hsm --yes")]
     Destroy(Destroy),
+    /// Take the destruction of a key back, where it is only scheduled (AWS KMS)
+    #[command(after_help = "Examples:
+  ockam-kms key restore build --vault cloud
+  ockam-kms key restore awskms:key-id=1234abcd-12ab-34cd-56ef-1234567890ab --vault cloud")]
+    Restore(Which),
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Make a software vault, or register an HSM token
+    /// Make a software vault, or register an HSM token or a key service
     #[command(after_help = "Examples:
   ockam-kms vault create
   ockam-kms vault create locked --passphrase-file /run/secrets/passphrase
@@ -14,7 +14,8 @@ pub(crate) enum Verb {
   ockam-kms vault create hsm --token ca \\
     --module-path /usr/lib/softhsm/libsofthsm2.so --pin-file /etc/ca.pin
   ockam-kms vault create hsm \\
-    --uri 'pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/ca.pin'")]
+    --uri 'pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/ca.pin'
+  ockam-kms vault create cloud --uri 'awskms:region=eu-west-1;namespace=prod'")]
     Create(Create),
     /// List the vaults
     #[command(after_help = "Example:\n  ockam-kms vault list --output json")]
@@ -68,8 +69,8 @@ pub(crate) struct Create {
     /// Lock a software vault with a sealing key of another vault: a new one, or one that exists
     #[arg(long, value_name = "vault=NAME[,key=KEY]", conflicts_with_all = ["key_file", "uri", "token", "ask_passphrase"])]
     pub(crate) kek: Option<String>,
-    /// Register AWS KMS: not part of this build
-    #[arg(long, hide = true)]
+    /// Register AWS KMS in the region that `AWS_REGION` names; `--uri awskms:…` says more
+    #[arg(long, conflicts_with_all = ["path", "uri", "token", "key_file", "ask_passphrase", "kek"])]
     pub(crate) aws_kms: bool,
 }
 

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use home::Name;
 use serde_json::{Value, json};
 use vault::{
-    Agreement, Algorithm, Custody, KeyInfo, KeySpec, KeyUri, PurposeKind, Sealing, Signature, Signer,
-    Signing, Vault, VerifyingKey,
+    Agreement, Algorithm, Custody, KeyInfo, KeyName, KeySpec, KeyUri, PurposeKind, Sealing, Signature,
+    Signer, Signing, Vault, VerifyingKey,
 };
 
-use crate::args::key::{AttestVerb, Destroy, Generate, Message, Sign, Verb, Verify};
+use crate::args::key::{AttestVerb, Destroy, Generate, Message, Sign, Verb, Verify, Which};
 use crate::context::{Context, optional_name, random_name};
 use crate::dry_run::Preview;
 use crate::error::{Error, Result, io, shown};
@@ -48,6 +48,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
             None => attest::run(context, &attest),
         },
         Verb::Destroy(destroy) => self::destroy(context, &destroy),
+        Verb::Restore(which) => self::restore(context, &which),
     }
 }
 
@@ -291,6 +292,21 @@ fn destroy(context: &Context, destroy: &Destroy) -> Result<Report> {
         json!({ "name": key.name, "uri": key.uri.to_string() }),
     )
     .machine(key.name.clone()))
+}
+
+fn restore(context: &Context, which: &Which) -> Result<Report> {
+    let open = Open::vault(context, which.vault.as_deref())?;
+    let restoring = open.vault.restoring().ok_or_else(|| {
+        Error::new(Kind::Unsupported, format!("the vault `{}` destroys keys for good", open.name))
+            .with_hint("only AWS KMS keeps them for some days")
+    })?;
+    let uri = match which.key.contains(':') {
+        true => which.key.parse::<KeyUri>()?,
+        false => KeyUri::of_key(open.vault.scheme(), &KeyName::new(&which.key)?),
+    };
+    let _whole = interrupt::hold();
+    let key = vault::block_on(restoring.restore(&uri))?;
+    Ok(Report::new(open.plain(&key), open.json(&key)).machine(key.uri.to_string()))
 }
 
 async fn end<P: vault::Purpose>(facet: &(impl Custody<P> + ?Sized), uri: &KeyUri) -> vault::Result<()> {

@@ -39,10 +39,6 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
 }
 
 fn create(context: &Context, create: &Create) -> Result<Report> {
-    if create.aws_kms {
-        return Err(Error::new(Kind::Unsupported, "this build has no backend for AWS KMS")
-            .with_hint("`ockam-kms version` lists the backends of this build"));
-    }
     let given = optional_name("a vault", create.name.as_deref())?;
     let uri = vault_uri(context, create)?;
     if uri.is_none() && context.pin.is_some() {
@@ -100,6 +96,7 @@ enum New {
 /// The URI to register, unless a software vault is to be made.
 fn vault_uri(context: &Context, create: &Create) -> Result<Option<KeyUri>> {
     let mut uri: KeyUri = match (&create.uri, &create.token, &create.module_path) {
+        _ if create.aws_kms => KeyUri::new(Scheme::AwsKms).with("region", region()?)?,
         (Some(uri), ..) => uri.parse()?,
         (None, Some(token), Some(module)) => KeyUri::new(Scheme::Pkcs11)
             .with("token", token)?
@@ -122,6 +119,15 @@ fn vault_uri(context: &Context, create: &Create) -> Result<Option<KeyUri>> {
         _ => {}
     }
     Ok(Some(uri))
+}
+
+/// The region as AWS's own tools find it in the environment.
+fn region() -> Result<String> {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION")).ok_or_else(|| {
+        Error::usage("nothing says which region of AWS")
+            .with_hint("set `AWS_REGION`, or name it: --uri awskms:region=…")
+    })
 }
 
 fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {

@@ -9,11 +9,17 @@ pub(super) struct Redactor {
     directory: String,
     identifiers: Vec<String>,
     hashes: Vec<String>,
+    keys: Vec<String>,
 }
 
 impl Redactor {
     pub(super) fn new(directory: &Path) -> Self {
-        Self { directory: directory.display().to_string(), identifiers: Vec::new(), hashes: Vec::new() }
+        Self {
+            directory: directory.display().to_string(),
+            identifiers: Vec::new(),
+            hashes: Vec::new(),
+            keys: Vec::new(),
+        }
     }
 
     pub(super) fn redact(&mut self, text: &str) -> String {
@@ -52,6 +58,16 @@ impl Redactor {
         }
         if word.len() > 64 && hex(word) {
             return whole("<hex>".to_owned());
+        }
+        // A UUID: what a service calls a key.
+        let parts: Vec<_> = after.get(..28).unwrap_or_default().split('-').collect();
+        if word.len() == 8
+            && hex(word)
+            && parts.iter().map(|part| part.len()).eq([0, 4, 4, 4, 12])
+            && parts.iter().all(|part| hex(part))
+        {
+            let name = format!("<key {}>", number(&mut self.keys, &[word, &parts.join("-")].concat()));
+            return (name, word.len() + 28);
         }
         let random = before.ends_with('-') && hex(word) && matches!(word.len(), 8 | 16);
         if random || (word.len() == 16 && hex(word)) {
@@ -97,12 +113,13 @@ mod tests {
         let (a, b) = ("a".repeat(64), "b".repeat(64));
         let text = format!(
             "I{a} I{b} I{a} {a} {b}{b} /some/dir/x default-0123456789abcdef vault-01234567 127.0.0.1:4100 \
-             2026-11-22T18:00:00Z (1795370400) \"pid\":77, 8 words é"
+             2026-11-22T18:00:00Z (1795370400) \"pid\":77, 8 words é \
+             key-id=1234abcd-12ab-34cd-56ef-1234567890ab;name=x abcd1234-12ab-34cd-56ef-1234567890ab"
         );
         assert_eq!(
             redactor.redact(&text),
             "I<1> I<2> I<1> <hash of I<1>> <hex> DIR/x default-<random> vault-<random> 127.0.0.1:<port> \
-             <time> (<time>) \"pid\":<pid>, 8 words é"
+             <time> (<time>) \"pid\":<pid>, 8 words é key-id=<key 1>;name=x <key 2>"
         );
     }
 }

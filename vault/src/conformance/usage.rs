@@ -58,7 +58,9 @@ impl Conform for Signing {
     async fn uses(vault: &Arc<dyn Vault>, algorithm: Algorithm, report: &mut Report) {
         let made = key::<Self>(&**vault, "sign", algorithm).await;
         assert_eq!(made.public().algorithm(), algorithm);
-        for length in LENGTHS {
+        let limits = signing(&**vault).message_lengths(algorithm);
+        let (fit, unfit): (Vec<_>, Vec<_>) = LENGTHS.into_iter().partition(|length| limits.contains(length));
+        for &length in &fit {
             let message = message(length);
             let signature = signing(&**vault).sign(&made, &message).await;
             let signature = signature.unwrap_or_else(|e| panic!("{algorithm}: signing {length} bytes: {e}"));
@@ -69,14 +71,18 @@ impl Conform for Signing {
             altered.push(0);
             assert!(!verifies(made.public(), &altered, &signature));
         }
-        report.ran(
-            algorithm,
-            "sign",
-            format!("{} lengths up to {} bytes", LENGTHS.len(), LENGTHS[LENGTHS.len() - 1]),
-        );
+        report.ran(algorithm, "sign", format!("{} lengths up to {} bytes", fit.len(), fit[fit.len() - 1]));
+        if !unfit.is_empty() {
+            for &length in &unfit {
+                let error = signing(&**vault).sign(&made, &message(length)).await;
+                let error = error.expect_err("a length that it says it does not take");
+                assert_eq!(error.kind(), Kind::Invalid, "{algorithm}: {length} bytes: {error}");
+            }
+            report.ran(algorithm, "limits", format!("messages of {unfit:?} bytes refused, as it says"));
+        }
         // Half of all ECDSA signatures have a high `s` unless somebody sees to it.
         for place in 0..SIGNATURES {
-            let message = message(place);
+            let message = message(limits.start() + place);
             let signature = signing(&**vault).sign(&made, &message).await.expect("signing works");
             assert!(verifies(made.public(), &message, &signature), "{algorithm}: signature {place}");
         }
@@ -86,7 +92,7 @@ impl Conform for Signing {
             report.skipped(algorithm, "low-s", "Ed25519 has no second form");
         }
         callers(algorithm, report, |place| {
-            let message = message(place);
+            let message = message(limits.start() + place);
             let signature = block_on(signing(&**vault).sign(&made, &message)).expect("signing works");
             assert!(verifies(made.public(), &message, &signature), "{algorithm}: caller {place}");
         });
