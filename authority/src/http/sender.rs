@@ -22,19 +22,18 @@ const KEYS: usize = 4;
 /// How many identities are remembered in each of two generations.
 const SENDERS: usize = 1024;
 
+/// Borrowed from what the header held: whoever shows it is not known yet, so it is not copied.
 #[derive(Debug, Encode, Decode)]
-struct ShownWire {
-    #[n(0)]
-    #[cbor(with = "minicbor::bytes")]
-    history: Vec<u8>,
-    #[n(1)]
-    #[cbor(with = "minicbor::bytes")]
-    attestation: Vec<u8>,
+struct ShownWire<'a> {
+    #[cbor(b(0), with = "minicbor::bytes")]
+    history: &'a [u8],
+    #[cbor(b(1), with = "minicbor::bytes")]
+    attestation: &'a [u8],
 }
 
 /// Writes the header.
 pub(crate) fn show(identity: &Identity, attestation: &[u8]) -> Option<String> {
-    let shown = ShownWire { history: identity.as_bytes().to_vec(), attestation: attestation.to_vec() };
+    let shown = ShownWire { history: identity.as_bytes(), attestation };
     Some(STANDARD.encode(minicbor::to_vec(&shown).ok()?)).filter(|header| header.len() <= MAX_IDENTITY)
 }
 
@@ -48,13 +47,13 @@ pub(crate) fn read(header: &str) -> Result<(Identity, RequestKeyAttestation), Fa
     }
     let bytes = STANDARD.decode(header).map_err(|_| Fault::Identity)?;
     let mut decoder = minicbor::Decoder::new(&bytes);
-    let shown: ShownWire = decoder.decode().map_err(|_| Fault::Identity)?;
+    let shown: ShownWire<'_> = decoder.decode().map_err(|_| Fault::Identity)?;
     if decoder.position() != bytes.len() {
         return Err(Fault::Identity);
     }
     // The attestation first: it is cheap, and a history costs two checks a change.
-    let attestation = RequestKeyAttestation::decode(&shown.attestation).map_err(|_| Fault::Identity)?;
-    let identity = Identity::import(&shown.history).map_err(|_| Fault::Identity)?;
+    let attestation = RequestKeyAttestation::decode(shown.attestation).map_err(|_| Fault::Identity)?;
+    let identity = Identity::import(shown.history).map_err(|_| Fault::Identity)?;
     Ok((identity, attestation))
 }
 

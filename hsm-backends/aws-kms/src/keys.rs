@@ -5,12 +5,13 @@
 
 use aws_sdk_kms::types::{KeyManagerType, KeyMetadata, KeySpec, KeyState, KeyUsageType, OriginType};
 use vault::device::AGAIN;
-use vault::{Algorithm, Error, KeyInfo, KeyUri, Kind, PurposeKind, Result, Retry};
+use vault::{Algorithm, Error, KeyEvidence, KeyInfo, KeyUri, Kind, PurposeKind, Result, Retry};
 
 use crate::address::{Target, Wanted, is_key_id};
 use crate::client::Kms;
 use crate::encoding;
 use crate::errors::{Fault, Meaning};
+use crate::operations::Named;
 
 /// The most aliases that a listing goes through: what the other side returns has limits.
 const MAX_ALIASES: usize = 100_000;
@@ -48,6 +49,21 @@ impl Kms {
         let answer = self.kms.describe_key().key_id(which).send().await;
         let answer = answer.map_err(|e| Fault::of("DescribeKey", e))?;
         answer.key_metadata.ok_or_else(|| Fault::empty("DescribeKey"))
+    }
+
+    /// What KMS says of where a key came from. It has passed the checks of a key that is used.
+    pub(crate) async fn attest(&self, key: &Named) -> Result<KeyEvidence> {
+        let said = self.describe(&key.id).await.map_err(|fault| self.absent(&key.shown, fault))?;
+        if said.key_id != key.id {
+            return Err(other_key(&key.shown));
+        }
+        self.check(&key.shown, &said)?;
+        Ok(KeyEvidence::KmsOrigin {
+            arn: said.arn.unwrap_or_default(),
+            origin: text(said.origin.as_ref().map(OriginType::as_str)),
+            spec: text(said.key_spec.as_ref().map(KeySpec::as_str)),
+            multi_region: said.multi_region != Some(false),
+        })
     }
 
     /// Whether KMS answers us at all.

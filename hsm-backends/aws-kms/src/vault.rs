@@ -8,10 +8,10 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use vault::device::{Answer, Effect};
 use vault::{
-    Agreement, AgreementFacet, AgreementKey, Algorithm, Capabilities, Capability, Custody, Error, KeyHandle,
-    KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending, Presence, Protection, Purpose,
-    RestoringFacet, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature, Signing, SigningFacet,
-    Vault, VaultId, VerifyingKey,
+    Agreement, AgreementFacet, AgreementKey, Algorithm, AttestationFacet, Capabilities, Capability, Custody,
+    Error, KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending,
+    Presence, Protection, Purpose, RestoringFacet, Result, Scheme, Sealing, SealingFacet, SecretBytes,
+    Signature, Signing, SigningFacet, Vault, VaultId, VerifyingKey,
 };
 use zeroize::Zeroizing;
 
@@ -112,6 +112,10 @@ impl Vault for AwsKmsVault {
         Some(self)
     }
 
+    fn attestation(&self) -> Option<&dyn AttestationFacet> {
+        Some(self)
+    }
+
     fn listing(&self) -> Option<&dyn ListingFacet> {
         Some(self)
     }
@@ -174,6 +178,15 @@ impl SigningFacet for AwsKmsVault {
 
     fn message_lengths(&self, algorithm: Algorithm) -> RangeInclusive<usize> {
         if algorithm == Algorithm::Ed25519 { quirks::MESSAGE } else { 0..=usize::MAX }
+    }
+}
+
+impl AttestationFacet for AwsKmsVault {
+    fn attest<'a>(&'a self, key: &'a KeyHandle<Signing>) -> Pending<'a, KeyEvidence> {
+        Box::pin(async move {
+            let named = self.mine(key)?;
+            self.request(Effect::Reads, |kms| async move { kms.attest(&named).await }).await
+        })
     }
 }
 

@@ -40,6 +40,12 @@ fn a_vault_is_registered_checked_and_used() {
     let signature = kms.run(&["key", "sign", "build", "release", "--vault", "cloud"]).code(0).stdout;
     let verify = ["key", "verify", "build", "release", "--vault", "cloud", "--signature", signature.trim()];
     kms.run(&verify).code(0);
+
+    let said = kms.run(&["key", "attest", "build", "--vault", "cloud"]).code(0).stdout;
+    let judged = kms.run(&["key", "attest", "verify", said.trim(), "--output", "json"]).code(0).json();
+    assert_eq!(judged["kind"], json!("kms-origin"), "{judged}");
+    assert_eq!(judged["attributes"]["key.protection"], json!("hardware"), "{judged}");
+    assert_eq!(judged["attributes"]["key.exportable"], json!("false"), "{judged}");
 }
 
 #[test]
