@@ -11,6 +11,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ockam-kms-policy-lang", &[]),
     ("ockam-kms-vault", &[]),
     ("ockam-kms-identity", &["ockam-kms-vault"]),
+    ("ockam-kms-channel", &["ockam-kms-identity", "ockam-kms-vault"]),
     ("ockam-kms-pkcs11", &["ockam-kms-vault"]),
     ("ockam-kms-home", &["ockam-kms-identity", "ockam-kms-vault"]),
     ("ockam-kms-authority", &["ockam-kms-identity", "ockam-kms-vault"]),

@@ -1,0 +1,30 @@
+//! What the tests of several modules share.
+
+mod world;
+
+pub(crate) use world::*;
+
+const VECTORS: &str = include_str!("../../tests/vectors/channel.txt");
+
+/// The points whose multiples are few (RFC 7748 §7, and their other encodings): whoever agrees with one of them agrees on
+/// zero.
+pub(crate) const SMALL_ORDER: [&str; 7] = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+    "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
+
+/// A vector of tests/vectors/channel.txt.
+pub(crate) fn known(name: &str) -> &'static str {
+    let mut lines = VECTORS.lines().filter_map(|line| line.split_once(' '));
+    lines.find(|(found, _)| *found == name).unwrap_or_else(|| panic!("no vector {name}")).1
+}
+
+/// An array from hex.
+pub(crate) fn bytes<const N: usize>(hex: &str) -> [u8; N] {
+    hex::decode(hex).unwrap().try_into().unwrap()
+}
