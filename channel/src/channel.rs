@@ -50,7 +50,12 @@ impl Channel {
     ///
     /// # Errors
     /// As there.
-    pub fn refresh(&mut self, refresh: &Refresh<'_>, now: Timestamp, trust: &dyn Trust) -> Result<(), RecordError> {
+    pub fn refresh(
+        &mut self,
+        refresh: &Refresh<'_>,
+        now: Timestamp,
+        trust: &dyn Trust,
+    ) -> Result<(), RecordError> {
         self.peer.refresh(refresh, now, trust)
     }
 

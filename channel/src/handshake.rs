@@ -16,7 +16,7 @@ use vault::{AgreementKey, SecretBytes};
 
 use crate::channel::Channel;
 use crate::error::{HandshakeError, Misuse, PeerFault};
-use crate::keys::{EphemeralKey, is_shared_secret};
+use crate::keys::{EphemeralKey, Rejected, check_agreed};
 use crate::noise::{Answered, Confirming, Heard, NAME, Opened};
 use crate::peer::{Peer, Presentation, Trust};
 
@@ -97,7 +97,9 @@ impl Handshake {
                 self.state = State::Done;
                 Ok(Step::Open(None, Box::new(Channel::new(peer, keys.by_responder, keys.by_initiator))))
             }
-            State::Confirming(..) | State::Answering(..) | State::Done => Err(Misuse::NoMessageExpected.into()),
+            State::Confirming(..) | State::Answering(..) | State::Done => {
+                Err(Misuse::NoMessageExpected.into())
+            }
         }
     }
 
@@ -105,14 +107,12 @@ impl Handshake {
     ///
     /// # Errors
     /// [`Peer`](HandshakeError::Peer) when the answer shows that the peer's key is of small order,
-    /// [`Caller`](HandshakeError::Caller) when no answer is awaited.
+    /// [`Us`](HandshakeError::Us) when it is none, [`Caller`](HandshakeError::Caller) when none is awaited.
     pub fn agreed(&mut self, secret: &SecretBytes) -> Result<Step, HandshakeError> {
         if !matches!(self.state, State::Confirming(..) | State::Answering(..)) {
             return Err(Misuse::NoAgreementExpected.into());
         }
-        if !is_shared_secret(secret) {
-            return Err(PeerFault::Rejected.into());
-        }
+        check_agreed(secret).map_err(HandshakeError::Us)?.map_err(|Rejected| PeerFault::Rejected)?;
         match &self.state {
             State::Confirming(confirming, peer) => {
                 let (keys, message) = confirming.write(self.own.static_key(), secret, self.own.payload())?;

@@ -60,9 +60,14 @@ impl EphemeralKey {
     }
 }
 
-/// What an agreement of a static key returned, when it can be one: 32 bytes that are not all zero. A device is input.
-pub(crate) fn is_shared_secret(secret: &SecretBytes) -> bool {
-    secret.len() == 32 && secret.expose().iter().fold(0, |all, byte| all | byte) != 0
+/// Checks what a vault returned for an agreement: a device is input. Zeros are what a peer's key of small order gives, and
+/// rejected (RFC 7748 §6.1).
+pub(crate) fn check_agreed(secret: &SecretBytes) -> Result<std::result::Result<(), Rejected>> {
+    let bytes: &[u8; 32] = secret
+        .expose_array()
+        .ok_or_else(|| broken("the vault returned no X25519 secret: it has not 32 bytes"))?;
+    let any = bytes.iter().fold(0, |all, byte| all | byte);
+    Ok(if any == 0 { Err(Rejected) } else { Ok(()) })
 }
 
 /// The static key of a side, as its peer sees it.
@@ -118,8 +123,8 @@ pub(crate) struct RecordKey(LessSafeKey);
 
 impl RecordKey {
     pub(crate) fn new(key: &[u8; 32]) -> Result<Self> {
-        let key =
-            UnboundKey::new(&AES_256_GCM, key).map_err(|_| broken("a key of AES-256 cannot have 32 bytes"))?;
+        let key = UnboundKey::new(&AES_256_GCM, key)
+            .map_err(|_| broken("a key of AES-256 cannot have 32 bytes"))?;
         Ok(Self(LessSafeKey::new(key)))
     }
 
@@ -215,10 +220,10 @@ mod tests {
         }
         for length in [0, 31, 33] {
             assert!(EphemeralKey::new(&SecretBytes::new(vec![1; length])).is_err());
-            assert!(!is_shared_secret(&SecretBytes::new(vec![1; length])));
+            assert!(check_agreed(&SecretBytes::new(vec![1; length])).is_err());
         }
-        assert!(!is_shared_secret(&SecretBytes::new(vec![0; 32])));
-        assert!(is_shared_secret(&SecretBytes::new([vec![0; 31], vec![1]].concat())));
+        assert_eq!(check_agreed(&SecretBytes::new(vec![0; 32])).unwrap(), Err(Rejected));
+        assert_eq!(check_agreed(&SecretBytes::new([vec![0; 31], vec![1]].concat())).unwrap(), Ok(()));
     }
 
     #[test]

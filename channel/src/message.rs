@@ -246,14 +246,14 @@ mod tests {
     fn what_is_no_message_is_refused() {
         for refused in [
             "",
-            "81820280",                      // no padding
-            "828202804040",                  // something after the end
-            "8282038040",                    // an unknown message
-            "829f0280ff40",                  // an enumeration of indefinite length
-            "8282008182808040",              // no payload
-            "82820081838080f640",            // null for a payload
-            "8282008183818200f6804040",      // null for an address
-            "82820281806040",                // text for padding
+            "81820280",                 // no padding
+            "828202804040",             // something after the end
+            "8282038040",               // an unknown message
+            "829f0280ff40",             // an enumeration of indefinite length
+            "8282008182808040",         // no payload
+            "82820081838080f640",       // null for a payload
+            "8282008183818200f6804040", // null for an address
+            "82820281806040",           // text for padding
         ] {
             assert!(decoded(refused).is_none(), "{refused}");
         }
@@ -268,9 +268,12 @@ mod tests {
             (1, MAX_ADDRESS + 1, false),
         ] {
             let route: Route = (0..hops).map(|_| Address::local(vec![b'a'; length])).collect();
-            for (onward_route, return_route) in [(route.clone(), Route::default()), (Route::default(), route)] {
+            for (onward_route, return_route) in [(route.clone(), Route::default()), (Route::default(), route)]
+            {
                 let mut bytes = Vec::new();
-                Message::Payload(Payload { onward_route, return_route, payload: b"" }).encode(&mut bytes).unwrap();
+                Message::Payload(Payload { onward_route, return_route, payload: b"" })
+                    .encode(&mut bytes)
+                    .unwrap();
                 assert_eq!(Message::decode(&bytes).is_some(), taken, "{hops} hops of {length} bytes");
             }
         }

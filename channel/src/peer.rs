@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use identity::{
-    Credential, Identifier, Identity, IssuerBundle, Kind, PurposeKey, PurposeKeyAttestation, Refusal, Relation,
-    Rule, Timestamp, VerifiedAttestation, VerifiedCredential, verify,
+    Credential, Identifier, Identity, IssuerBundle, Kind, PurposeKey, PurposeKeyAttestation, Refusal,
+    Relation, Rule, Timestamp, VerifiedAttestation, VerifiedCredential, verify,
 };
 use vault::AgreementKey;
 
@@ -44,12 +44,18 @@ impl Presentation {
             attestation: Raw(&attestation),
             credentials: credentials.iter().map(|one| Raw(one)).collect(),
         };
-        let payload =
-            minicbor::to_vec(&shown).map_err(|_| identity::Error::invalid("the identity cannot be encoded"))?;
+        let payload = minicbor::to_vec(&shown)
+            .map_err(|_| identity::Error::invalid("the identity cannot be encoded"))?;
         if payload.len() > MAX_MESSAGE - OVERHEAD {
             return Err(Refusal::TooLarge.into());
         }
         Ok(Self { payload: payload.into(), static_key })
+    }
+
+    /// What somebody shows who checks nothing.
+    #[cfg(test)]
+    pub(crate) fn forged(payload: &[u8], key: &AgreementKey) -> Self {
+        Self { payload: payload.into(), static_key: *x25519(key).unwrap() }
     }
 
     pub(crate) fn payload(&self) -> &[u8] {
@@ -209,7 +215,9 @@ impl Peer {
         check_relation(&identity, &self.identity)?;
         check_known(&identity, trust)?;
         let (good, set_aside) = sort(credentials, &self.identifier(), now, trust);
-        if let (true, Some(SetAside::Refused(_, Kind::Refused(refusal)))) = (good.is_empty(), set_aside.first()) {
+        if let (true, Some(SetAside::Refused(_, Kind::Refused(refusal)))) =
+            (good.is_empty(), set_aside.first())
+        {
             return Err((*refusal).into());
         }
         if good.is_empty() && !set_aside.is_empty() {

@@ -2,6 +2,8 @@
 
 mod world;
 
+use std::collections::BTreeSet;
+
 pub(crate) use world::*;
 
 const VECTORS: &str = include_str!("../../tests/vectors/channel.txt");
@@ -27,4 +29,22 @@ pub(crate) fn known(name: &str) -> &'static str {
 /// An array from hex.
 pub(crate) fn bytes<const N: usize>(hex: &str) -> [u8; N] {
     hex::decode(hex).unwrap().try_into().unwrap()
+}
+
+/// What the window takes, slowly: everything taken, and the highest.
+#[derive(Default)]
+pub(crate) struct Naive {
+    pub(crate) highest: u64,
+    taken: BTreeSet<u64>,
+}
+
+impl Naive {
+    pub(crate) fn take(&mut self, counter: u64) -> bool {
+        let fits = counter.abs_diff(self.highest) <= 32 && !self.taken.contains(&counter);
+        if fits {
+            self.taken.insert(counter);
+            self.highest = self.highest.max(counter);
+        }
+        fits
+    }
 }

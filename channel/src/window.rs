@@ -39,29 +39,10 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
-
-    /// The same, slowly: everything that was taken, and the highest.
-    #[derive(Default)]
-    struct Naive {
-        highest: u64,
-        taken: BTreeSet<u64>,
-    }
-
-    impl Naive {
-        fn take(&mut self, counter: u64) -> bool {
-            let fits = counter.abs_diff(self.highest) <= 32 && !self.taken.contains(&counter);
-            if fits {
-                self.taken.insert(counter);
-                self.highest = self.highest.max(counter);
-            }
-            fits
-        }
-    }
+    use crate::tests::Naive;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
