@@ -5,6 +5,7 @@ use proptest::strategy::ValueTree as _;
 
 use super::*;
 use crate::message::{Address, Payload};
+use crate::tests::memory::{Masked, alone};
 use crate::tests::{Naive, bytes, known};
 
 fn key(name: &str) -> RecordKey {
@@ -286,4 +287,30 @@ fn every_bit_of_a_record_counts() {
         assert_eq!(opener.opens(&altered), None, "bit {bit}");
     }
     assert!(opener.opens(&record).is_some());
+}
+
+/// The keys before are gone from memory: of the sealer at once, of the receiver with the key after the next.
+#[test]
+fn keys_that_are_done_with_are_wiped() {
+    if !alone("record::tests::keys_that_are_done_with_are_wiped") {
+        return;
+    }
+    let first = Masked::of(known("ockam-key-by-initiator"));
+    let next = Masked::of(known("ockam-key-by-initiator-next"));
+    assert_eq!([first.copies(), next.copies()], [0, 0]);
+    let mut sealer = RecordSealer::new(RecordKey::new(&first.key()).unwrap());
+    let mut opener = RecordOpener::new(RecordKey::new(&first.key()).unwrap());
+    // The control: the cipher's key begins with the key as it is, and is found.
+    assert_eq!([first.copies(), next.copies()], [2, 0]);
+    let mut say = |times| {
+        for _ in 0..times {
+            opener.open_bytes(&mut sealer.seal_bytes(b"x").unwrap()).unwrap();
+        }
+    };
+    say(33);
+    assert_eq!([first.copies(), next.copies()], [1, 2]);
+    say(32);
+    assert_eq!([first.copies(), next.copies()], [0, 1]);
+    drop((sealer, opener));
+    assert_eq!([first.copies(), next.copies()], [0, 0]);
 }
