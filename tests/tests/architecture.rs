@@ -12,6 +12,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ockam-kms-vault", &[]),
     ("ockam-kms-identity", &["ockam-kms-vault"]),
     ("ockam-kms-evidence", &["ockam-kms-vault"]),
+    ("ockam-kms-channel", &["ockam-kms-identity", "ockam-kms-vault"]),
     ("ockam-kms-pkcs11", &["ockam-kms-vault"]),
     ("ockam-kms-aws-kms", &["ockam-kms-vault"]),
     ("ockam-kms-home", &["ockam-kms-identity", "ockam-kms-vault"]),
