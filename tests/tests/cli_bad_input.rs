@@ -302,7 +302,7 @@ fn command_lines_that_are_wrong() {
     kms.run(&["identity", "create", "alice"]).code(0);
     for (arguments, code, kind) in [
         (&["vault", "create", "x", "--uri", "issuer"][..], 64, "invalid"),
-        (&["vault", "create", "x", "--uri", "tpm:x"], 78, "unsupported"),
+        (&["vault", "create", "x", "--uri", "kmip:x"], 78, "unsupported"),
         (&["vault", "create", "x", "--uri", "pkcs11:token=t?pin-value=1234"], 64, "invalid"),
         (&["vault", "create", "x", "--uri", "soft:?path=/nowhere/at/all"], 66, "not-found"),
         (&["vault", "create", "x", "--token", "t"], 64, "usage"),

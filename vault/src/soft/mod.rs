@@ -343,6 +343,9 @@ impl AgreementFacet for SoftVault {
         peer: &'a AgreementKey,
     ) -> Pending<'a, SecretBytes> {
         Box::pin(async move {
+            if peer.algorithm() != key.algorithm() {
+                return Err(Error::new(Kind::Invalid, "the peer's key is of another type"));
+            }
             self.material(key)?.agree(peer).ok_or_else(|| wrong_purpose(PurposeKind::Agreement))?
         })
     }
