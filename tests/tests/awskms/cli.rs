@@ -153,7 +153,7 @@ fn the_flag_takes_the_region_of_the_environment() {
     kms.set("AWS_REGION", REGION);
     kms.run(&["vault", "create", "cloud", "--aws-kms"]).code(0);
     let shown = kms.run(&["vault", "show", "cloud", "--output", "json"]).code(0).json();
-    assert_eq!(shown["uri"], json!("awskms:region=eu-west-1"), "{shown}");
+    assert_eq!(shown["vault"]["uri"], json!("awskms:region=eu-west-1"), "{shown}");
     kms.run(&["key", "generate", "build", "--vault", "cloud"]).code(0);
 }
 
