@@ -69,7 +69,7 @@ pub(crate) struct Create {
     /// Lock a software vault with a sealing key of another vault: a new one, or one that exists
     #[arg(long, value_name = "vault=NAME[,key=KEY]", conflicts_with_all = ["key_file", "uri", "token", "ask_passphrase"])]
     pub(crate) kek: Option<String>,
-    /// Register AWS KMS in the region that `AWS_REGION` names; `--uri` says more
+    /// Register AWS KMS in the region that `AWS_REGION` names
     #[arg(long, conflicts_with_all = ["path", "uri", "token", "key_file", "ask_passphrase", "kek"])]
     pub(crate) aws_kms: bool,
 }

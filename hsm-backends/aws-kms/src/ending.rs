@@ -19,6 +19,12 @@ fn is_doomed(key: &KeyMetadata) -> bool {
     matches!(key.key_state, Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion))
 }
 
+fn in_the_way(name: &str) -> Error {
+    taken(name).with_hint(
+        "it got the name after the other was destroyed: destroy it first, then have the other back",
+    )
+}
+
 impl Kms {
     /// Destroys a key that is there.
     pub(crate) async fn destroy(&self, key_id: &str, shown: &str) -> Result<()> {
@@ -89,7 +95,7 @@ impl Kms {
         })?;
         let alias = self.address.alias(&name);
         match self.behind(&alias).await.map_err(|fault| self.told(fault))? {
-            Some(other) if other.key_id != key.key_id => return Err(taken(&name)),
+            Some(other) if other.key_id != key.key_id => return Err(in_the_way(&name)),
             _ => {}
         }
         self.cancel_deletion(&key.key_id).await.map_err(|fault| self.changed(shown, fault))?;
@@ -135,7 +141,7 @@ impl Kms {
     async fn still_named(&self, alias: &str, key_id: &str, name: &str) -> Result<()> {
         match self.behind(alias).await.map_err(|fault| indeterminate(self.told(fault)))? {
             Some(named) if named.key_id == key_id => Ok(()),
-            _ => Err(taken(name)),
+            _ => Err(in_the_way(name)),
         }
     }
 

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_kms::types::{KeyMetadata, Tag};
+use aws_sdk_kms::types::KeyMetadata;
 use tokio::time::sleep;
 use vault::device::indeterminate;
 use vault::{Algorithm, Error, Kind, Result};
@@ -25,8 +25,18 @@ use crate::keys::{self, Opened, Stop};
 use crate::quirks;
 use crate::tags;
 
-/// How often a throttled `CreateKey` is sent.
-const THROTTLED: u32 = 5;
+/// The pauses, in milliseconds, after which a throttled `CreateKey` is sent again.
+const THROTTLED: [u64; 4] = [100, 200, 400, 800];
+
+/// Half of a pause and a random part of the other half: who was throttled together shall not come back together.
+fn jittered(milliseconds: u64) -> Duration {
+    let mut random = [255_u8];
+    // Without randomness, without jitter.
+    let _ = getrandom::fill(&mut random);
+    let [part] = random;
+    let half = milliseconds / 2;
+    Duration::from_millis(half + half * u64::from(part) / 255)
+}
 
 impl Kms {
     /// Makes a key under a name that nothing else has.
@@ -55,42 +65,30 @@ impl Kms {
                 .with_hint("key types are ed25519, p256, ecdh-p256 and aes256-gcm")
         })?;
         let making = tags::nonce()?;
-        let tag = |key: &str, value: &str| Tag::builder().tag_key(key).tag_value(value).build();
-        let pairs =
-            [(tags::NAMESPACE, self.address.namespace.as_str()), (tags::NAME, name), (tags::MAKING, &making)];
-        let mut list = Vec::new();
-        for (key, value) in pairs {
-            list.push(
-                tag(key, value)
-                    .map_err(|e| Error::new(Kind::Backend, "a tag is incomplete").with_source(e))?,
-            );
-        }
-        let mut pause = Duration::from_millis(100);
-        for attempt in 1.. {
+        let tags = tags::of(&self.address.namespace, name, &making)?;
+        let mut pauses = THROTTLED.into_iter();
+        loop {
             let ask = self.kms.create_key().key_spec(spec.clone()).key_usage(usage.clone());
-            let ask = ask.description(format!("ockam-kms key {name}")).set_tags(Some(list.clone()));
-            let answer = ask.customize().config_override(client::once()).send().await;
-            let fault = match answer {
-                Ok(answer) => {
-                    return answer
-                        .key_metadata
-                        .ok_or_else(|| indeterminate(self.told(Fault::empty("CreateKey"))));
-                }
+            let ask = ask.description(format!("ockam-kms key {name}")).set_tags(Some(tags.clone()));
+            let fault = match ask.customize().config_override(client::once()).send().await {
+                Ok(answer) => match answer.key_metadata {
+                    Some(key) => return Ok(key),
+                    None => Fault::empty("CreateKey"),
+                },
                 Err(error) => Fault::of("CreateKey", error),
             };
-            match fault.meaning() {
-                Some(Meaning::Throttled) if attempt < THROTTLED => sleep(pause).await,
+            let pause = pauses.next().filter(|_| fault.meaning() == Some(Meaning::Throttled));
+            match (pause, fault.meaning()) {
+                (Some(pause), _) => sleep(jittered(pause)).await,
                 // The spec is one that KMS has, but not in every region.
-                Some(Meaning::Bad | Meaning::Unsupported) => {
+                (None, Some(Meaning::Bad | Meaning::Unsupported)) => {
                     let text = format!("{} makes no keys of type {algorithm}", self.address.shown());
                     return Err(Error::new(Kind::Unsupported, text).with_source(self.told(fault)));
                 }
                 _ if fault.may_have_happened() => return self.look_for(&making, fault).await,
                 _ => return Err(self.told(fault)),
             }
-            pause *= 2;
         }
-        Err(Error::new(Kind::Backend, "no attempt was made"))
     }
 
     /// The key whose answer was lost, if it was made.
@@ -166,4 +164,17 @@ impl Kms {
 pub(crate) fn taken(name: &str) -> Error {
     Error::new(Kind::AlreadyExists, format!("there already is a key `{name}` in this vault"))
         .with_hint("open it, or choose another name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_differ_and_stay_within_their_bounds() {
+        let pauses: Vec<_> = (0..200).map(|_| jittered(800)).collect();
+        let bounds = Duration::from_millis(400)..=Duration::from_millis(800);
+        assert!(pauses.iter().all(|pause| bounds.contains(pause)));
+        assert!(pauses.iter().any(|pause| *pause != pauses[0]));
+    }
 }

@@ -1,5 +1,6 @@
 //! Tags: what finds a key that has no name, or no name any more.
 
+use aws_sdk_kms::types::Tag;
 use aws_sdk_resourcegroupstagging::types::TagFilter;
 use vault::{Error, Kind, Result};
 
@@ -24,6 +25,15 @@ pub(crate) fn nonce() -> Result<String> {
         Error::new(Kind::Unavailable, "the system gave no randomness").with_source(e.to_string())
     })?;
     Ok(hex::encode(random))
+}
+
+/// The tags of a new key.
+pub(crate) fn of(namespace: &str, name: &str, making: &str) -> Result<Vec<Tag>> {
+    let incomplete = |e| Error::new(Kind::Backend, "a tag is incomplete").with_source(e);
+    [(NAMESPACE, namespace), (NAME, name), (MAKING, making)]
+        .into_iter()
+        .map(|(key, value)| Tag::builder().tag_key(key).tag_value(value).build().map_err(incomplete))
+        .collect()
 }
 
 impl Kms {
