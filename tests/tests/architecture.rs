@@ -12,6 +12,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ockam-kms-vault", &[]),
     ("ockam-kms-identity", &["ockam-kms-vault"]),
     ("ockam-kms-pkcs11", &["ockam-kms-vault"]),
+    ("ockam-kms-tpm", &["ockam-kms-vault"]),
     ("ockam-kms-home", &["ockam-kms-identity", "ockam-kms-vault"]),
     ("ockam-kms-authority", &["ockam-kms-identity", "ockam-kms-vault"]),
     (
@@ -22,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "ockam-kms-identity",
             "ockam-kms-pkcs11",
             "ockam-kms-policy-lang",
+            "ockam-kms-tpm",
             "ockam-kms-vault",
         ],
     ),
