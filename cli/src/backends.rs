@@ -7,5 +7,13 @@ use vault::soft::SoftBackend;
 
 /// Every backend, in the order that `version` lists them.
 pub(crate) fn registry() -> Registry {
-    Registry::new().with(SoftBackend).with(Pkcs11Backend::new()).with(AwsKmsBackend::new())
+    let registry = Registry::new().with(SoftBackend).with(Pkcs11Backend::new());
+    #[cfg(feature = "tpm")]
+    let registry = registry.with(tpm::TpmBackend::new());
+    #[cfg(not(feature = "tpm"))]
+    let registry = registry.without(
+        vault::Scheme::Tpm,
+        "build with the feature `tpm`, one of the default ones: it needs libtss2-dev, which scripts/setup installs",
+    );
+    registry.with(AwsKmsBackend::new())
 }

@@ -16,10 +16,14 @@ mod hints;
 mod interrupt;
 mod output;
 mod progress;
+#[cfg(feature = "tpm")]
+mod quiet;
 mod secret_input;
 mod terminal;
 
 fn main() -> std::process::ExitCode {
+    #[cfg(feature = "tpm")]
+    quiet::at_start();
     hardening::at_start();
     // What is written is for its owner alone, whatever writes it: RocksDB and logs included.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

@@ -175,7 +175,7 @@ impl Home {
         std::fs::remove_dir_all(&from).map_err(|e| Error::io("remove", &from, e))
     }
 
-    /// Forgets a vault; a software vault in the home is removed with its keys.
+    /// Forgets a vault; one whose files are in the home is removed with its keys.
     ///
     /// # Errors
     /// [`Kind::Denied`] while an identity has a key in it, or a key in it locks another vault.
@@ -197,7 +197,8 @@ impl Home {
         self.refuse_while_it_locks(name)?;
         self.vault_records().remove(writer, name)?;
         let own = self.soft_vault_dir(name);
-        if record.uri()?.scheme() == Scheme::Soft && own.exists() {
+        // The blobs of a TPM vault lie there when it was not told another place.
+        if matches!(record.uri()?.scheme(), Scheme::Soft | Scheme::Tpm) && own.exists() {
             std::fs::remove_dir_all(&own).map_err(|e| Error::io("remove", &own, e))?;
         }
         let mut defaults = self.defaults()?;
@@ -208,7 +209,7 @@ impl Home {
         Ok(())
     }
 
-    /// Where a software vault of this name is when it is in the home.
+    /// Where the files of a vault of this name are when they are in the home.
     #[must_use]
     pub fn soft_vault_dir(&self, name: &Name) -> PathBuf {
         self.dir("vaults").join(name.as_str())

@@ -9,6 +9,7 @@ pub mod p11kit;
 pub mod rotation;
 pub mod secrets;
 pub mod softhsm;
+pub mod swtpm;
 
 use std::path::PathBuf;
 

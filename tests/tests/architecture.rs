@@ -15,6 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ockam-kms-channel", &["ockam-kms-identity", "ockam-kms-vault"]),
     ("ockam-kms-pkcs11", &["ockam-kms-vault"]),
     ("ockam-kms-aws-kms", &["ockam-kms-vault"]),
+    ("ockam-kms-tpm", &["ockam-kms-vault"]),
     ("ockam-kms-home", &["ockam-kms-identity", "ockam-kms-vault"]),
     (
         "ockam-kms-authority",
@@ -30,6 +31,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "ockam-kms-identity",
             "ockam-kms-pkcs11",
             "ockam-kms-policy-lang",
+            "ockam-kms-tpm",
             "ockam-kms-vault",
         ],
     ),

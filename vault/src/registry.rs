@@ -21,7 +21,10 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
 /// The backends of this build.
 #[derive(Clone, Debug, Default)]
-pub struct Registry(Vec<Arc<dyn Backend>>);
+pub struct Registry {
+    backends: Vec<Arc<dyn Backend>>,
+    left_out: Vec<(Scheme, &'static str)>,
+}
 
 impl Registry {
     /// A registry without backends.
@@ -33,14 +36,21 @@ impl Registry {
     /// Adds a backend; a later one of the same scheme replaces the earlier.
     #[must_use]
     pub fn with(mut self, backend: impl Backend + 'static) -> Self {
-        self.0.retain(|other| other.scheme() != backend.scheme());
-        self.0.push(Arc::new(backend));
+        self.backends.retain(|other| other.scheme() != backend.scheme());
+        self.backends.push(Arc::new(backend));
+        self
+    }
+
+    /// Says how to get a backend that this build was made without.
+    #[must_use]
+    pub fn without(mut self, scheme: Scheme, how: &'static str) -> Self {
+        self.left_out.push((scheme, how));
         self
     }
 
     /// The schemes of this build, in the order they were added.
     pub fn schemes(&self) -> impl Iterator<Item = Scheme> {
-        self.0.iter().map(|backend| backend.scheme())
+        self.backends.iter().map(|backend| backend.scheme())
     }
 
     /// Opens a vault by its URI.
@@ -48,11 +58,41 @@ impl Registry {
     /// # Errors
     /// [`Kind::Unsupported`] when this build has no such backend; otherwise what the backend meets.
     pub async fn open(&self, uri: &KeyUri, interact: Arc<dyn Interact>) -> Result<Arc<dyn Vault>> {
-        let backend = self.0.iter().find(|backend| backend.scheme() == uri.scheme()).ok_or_else(|| {
-            let have: Vec<_> = self.schemes().map(Scheme::name).collect();
-            Error::new(Kind::Unsupported, format!("this build has no backend `{}`", uri.scheme()))
-                .with_hint(format!("it has: {}", have.join(", ")))
-        })?;
+        let found = self.backends.iter().find(|backend| backend.scheme() == uri.scheme());
+        let backend = found.ok_or_else(|| self.lacks(uri.scheme()))?;
         backend.open(uri, interact).await
+    }
+
+    fn lacks(&self, scheme: Scheme) -> Error {
+        let error = Error::new(Kind::Unsupported, format!("this build has no backend `{scheme}`"));
+        match self.left_out.iter().find(|(left_out, _)| *left_out == scheme) {
+            Some((_, how)) => error.with_hint(*how),
+            None => {
+                let have: Vec<_> = self.schemes().map(Scheme::name).collect();
+                error.with_hint(format!("it has: {}", have.join(", ")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interact::Nobody;
+    use crate::soft::SoftBackend;
+
+    #[test]
+    fn a_backend_that_is_not_there_is_named() {
+        let registry =
+            Registry::new().with(SoftBackend).without(Scheme::Tpm, "build it with the feature `tpm`");
+        for (text, hint) in
+            [("tpm:?tcti=device", "build it with the feature `tpm`"), ("yubikey:serial=1", "it has: soft")]
+        {
+            let uri: KeyUri = text.parse().unwrap();
+            let error = crate::block_on(registry.open(&uri, Arc::new(Nobody))).unwrap_err();
+            assert_eq!(error.kind(), Kind::Unsupported);
+            assert!(error.to_string().contains(uri.scheme().name()), "{error}");
+            assert_eq!(error.hint(), Some(hint));
+        }
     }
 }

@@ -15,7 +15,8 @@ pub(crate) enum Verb {
     --module-path /usr/lib/softhsm/libsofthsm2.so --pin-file /etc/ca.pin
   ockam-kms vault create hsm \\
     --uri 'pkcs11:token=ca?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/ca.pin'
-  ockam-kms vault create cloud --uri 'awskms:region=eu-west-1;namespace=prod'")]
+  ockam-kms vault create cloud --uri 'awskms:region=eu-west-1;namespace=prod'
+  ockam-kms vault create tpm --uri 'tpm:?tcti=device:/dev/tpmrm0&auth-source=file:/etc/tpm.auth'")]
     Create(Create),
     /// List the vaults
     #[command(after_help = "Example:\n  ockam-kms vault list --output json")]

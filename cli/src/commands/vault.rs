@@ -54,6 +54,20 @@ fn create(context: &Context, create: &Create) -> Result<Report> {
         return Err(Error::usage("both a key of another vault and a passphrase are given")
             .with_hint("a vault has one lock: choose one"));
     }
+    // A vault whose keys are files of ours lies in the home unless it is told where, so its name comes first.
+    let (given, uri) = match uri {
+        Some(uri) if uri.scheme() == Scheme::Tpm && uri.bytes("path").is_none() => {
+            let home = context.home()?;
+            let name = new_name(home, given)?;
+            if home.vault(&name).is_ok() {
+                return Err(Error::new(Kind::AlreadyExists, format!("there already is a vault `{name}`"))
+                    .with_hint("choose another name"));
+            }
+            let path = absolute(&home.soft_vault_dir(&name))?;
+            (Some(name), Some(uri.with("path", path.as_os_str().as_encoded_bytes())?))
+        }
+        uri => (given, uri),
+    };
     // Outside the lock for writers: a person, or a device, may take their time.
     let opened = match &uri {
         Some(uri) => Some(vault::block_on(context.vaults()?.open_uri(uri))?),
@@ -66,11 +80,7 @@ fn create(context: &Context, create: &Create) -> Result<Report> {
     };
     let writer = context.writer()?;
     let home = context.home()?;
-    let name = match given {
-        Some(name) => name,
-        None if home.vaults()?.is_empty() => Name::new("default")?,
-        None => random_name("vault")?,
-    };
+    let name = new_name(home, given)?;
     let path = create.path.as_deref();
     match &new {
         New::Registered(uri) => home.register_vault(&writer, &name, uri)?,
@@ -84,6 +94,15 @@ fn create(context: &Context, create: &Create) -> Result<Report> {
     let plain = format!("vault `{name}` created\n{}", described.plain());
     Ok(Report::new(plain, json!({ "name": name.as_str(), "backend": described.uri.scheme().name() }))
         .machine(name.as_str()))
+}
+
+/// The name of a new vault: the one that was given, `default` for the first, else a random one.
+fn new_name(home: &Home, given: Option<Name>) -> Result<Name> {
+    match given {
+        Some(name) => Ok(name),
+        None if home.vaults()?.is_empty() => Ok(Name::new("default")?),
+        None => random_name("vault"),
+    }
 }
 
 /// What a vault is made of.
@@ -103,18 +122,23 @@ fn vault_uri(context: &Context, create: &Create) -> Result<Option<KeyUri>> {
             .with("module-path", absolute(module)?.as_os_str().as_encoded_bytes())?,
         _ => return Ok(None),
     };
-    match (&context.pin, uri.scheme()) {
-        (Some(Source::File(path)), Scheme::Pkcs11) => {
-            if uri.bytes("pin-source").is_some() {
+    let source_attribute = match uri.scheme() {
+        Scheme::Pkcs11 => Some("pin-source"),
+        Scheme::Tpm => Some("auth-source"),
+        _ => None,
+    };
+    match (&context.pin, source_attribute) {
+        (Some(Source::File(path)), Some(attribute)) => {
+            if uri.bytes(attribute).is_some() {
                 return Err(Error::usage("the URI names a file for the PIN, and so does --pin-file")
                     .with_hint("name it once"));
             }
             let mut source = b"file:".to_vec();
             source.extend_from_slice(absolute(path)?.as_os_str().as_encoded_bytes());
-            uri = uri.with("pin-source", source)?;
+            uri = uri.with(attribute, source)?;
         }
-        (Some(_), scheme) if scheme != Scheme::Pkcs11 => {
-            return Err(Error::usage(format!("a vault of the backend `{scheme}` has no PIN")));
+        (Some(_), None) => {
+            return Err(Error::usage(format!("a vault of the backend `{}` has no PIN", uri.scheme())));
         }
         _ => {}
     }
@@ -229,7 +253,7 @@ fn preview_of_delete(home: &Home, names: &[Name]) -> Result<Preview> {
         preview.destroys(format!("the record of the vault `{name}`"));
         let uri = home.vault(name)?.uri()?;
         let own = home.soft_vault_dir(name);
-        if uri.scheme() == Scheme::Soft && own.exists() {
+        if matches!(uri.scheme(), Scheme::Soft | Scheme::Tpm) && own.exists() {
             preview.destroys(format!("`{}` with every key in it, for good", own.display()));
         } else {
             preview.keeps(format!("the keys of `{name}`, in {uri}"));

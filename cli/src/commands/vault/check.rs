@@ -180,6 +180,10 @@ pub(crate) fn exposed(uri: &KeyUri) -> Option<String> {
             let pin = text("pin-source").and_then(|source| source.strip_prefix("file:"));
             pin.and_then(|path| open_to_others(Path::new(path), "the file with the PIN"))
         }
+        Scheme::Tpm => {
+            let auth = text("auth-source").and_then(|source| source.strip_prefix("file:"));
+            auth.and_then(|path| open_to_others(Path::new(path), "the file with the authorization value"))
+        }
         _ => None,
     }
 }
