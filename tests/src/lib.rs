@@ -4,6 +4,7 @@ pub mod cli;
 pub mod crash;
 pub mod judge;
 pub mod p11kit;
+pub mod piv;
 pub mod rotation;
 pub mod secrets;
 pub mod softhsm;

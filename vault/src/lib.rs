@@ -92,6 +92,11 @@ pub trait Vault: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The longest message that it signs by this algorithm, in bytes: a device that hashes by itself has to take the whole.
+    fn longest_message(&self, _algorithm: Algorithm) -> usize {
+        usize::MAX
+    }
+
     /// Whether what it returns comes from outside this program and is checked before it is used. True for everything but
     /// software.
     fn returns_may_lie(&self) -> bool {

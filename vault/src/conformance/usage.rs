@@ -58,7 +58,9 @@ impl Conform for Signing {
     async fn uses(vault: &Arc<dyn Vault>, algorithm: Algorithm, report: &mut Report) {
         let made = key::<Self>(&**vault, "sign", algorithm).await;
         assert_eq!(made.public().algorithm(), algorithm);
-        for length in LENGTHS {
+        let longest = vault.longest_message(algorithm);
+        let lengths: Vec<_> = LENGTHS.into_iter().filter(|length| *length <= longest).collect();
+        for length in lengths.iter().copied() {
             let message = message(length);
             let signature = signing(&**vault).sign(&made, &message).await;
             let signature = signature.unwrap_or_else(|e| panic!("{algorithm}: signing {length} bytes: {e}"));
@@ -69,11 +71,16 @@ impl Conform for Signing {
             altered.push(0);
             assert!(!verifies(made.public(), &altered, &signature));
         }
-        report.ran(
-            algorithm,
-            "sign",
-            format!("{} lengths up to {} bytes", LENGTHS.len(), LENGTHS[LENGTHS.len() - 1]),
-        );
+        let mut ran = format!("{} lengths up to {} bytes", lengths.len(), lengths[lengths.len() - 1]);
+        if longest < usize::MAX {
+            let signature =
+                signing(&**vault).sign(&made, &message(longest)).await.expect("the longest message");
+            assert!(verifies(made.public(), &message(longest), &signature), "{algorithm}: {longest} bytes");
+            let error = signing(&**vault).sign(&made, &message(longest + 1)).await.expect_err("too long");
+            assert_eq!(error.kind(), Kind::Invalid, "{algorithm}: {error} ({error:?})");
+            ran += &format!(", and {longest}, and no more");
+        }
+        report.ran(algorithm, "sign", ran);
         // Half of all ECDSA signatures have a high `s` unless somebody sees to it.
         for place in 0..SIGNATURES {
             let message = message(place);
