@@ -6,5 +6,8 @@ use vault::soft::SoftBackend;
 
 /// Every backend, in the order that `version` lists them.
 pub(crate) fn registry() -> Registry {
-    Registry::new().with(SoftBackend).with(Pkcs11Backend::new())
+    let registry = Registry::new().with(SoftBackend).with(Pkcs11Backend::new());
+    #[cfg(feature = "yubikey")]
+    let registry = registry.with(yubikey_vault::YubiKeyBackend::new());
+    registry
 }

@@ -12,6 +12,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ockam-kms-vault", &[]),
     ("ockam-kms-identity", &["ockam-kms-vault"]),
     ("ockam-kms-pkcs11", &["ockam-kms-vault"]),
+    ("ockam-kms-yubikey", &["ockam-kms-vault"]),
     ("ockam-kms-home", &["ockam-kms-identity", "ockam-kms-vault"]),
     ("ockam-kms-authority", &["ockam-kms-identity", "ockam-kms-vault"]),
     (
@@ -23,6 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "ockam-kms-pkcs11",
             "ockam-kms-policy-lang",
             "ockam-kms-vault",
+            "ockam-kms-yubikey",
         ],
     ),
 ];

@@ -207,8 +207,9 @@ impl Card {
         else {
             return Err(Trouble::Nonsense("no type of its management key"));
         };
+        let name = self.name();
         let wrong = || {
-            Error::new(Kind::Denied, format!("{} refused the management key", self.station.address.card()))
+            Error::new(Kind::Denied, format!("{name} refused the management key"))
                 .with_hint("name the file that holds the right one: `management-key-source=file:PATH`")
         };
         let key = MgmKey::from_bytes(key.expose(), Some(algorithm)).map_err(|_| wrong())?;
