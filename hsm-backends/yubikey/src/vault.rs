@@ -171,7 +171,7 @@ impl SigningFacet for YubiKeyVault {
             };
             let signature = signature(key.algorithm(), &self.request(Effect::Reads, work).await?)?;
             // What the card returns leaves the building only when it holds.
-            key.public().verify(message, &signature).map_err(|_| {
+            let _proof = key.public().verify(message, &signature).map_err(|_| {
                 let card = self.station.address.card();
                 Error::new(Kind::Backend, format!("{card} returned a signature that does not hold"))
             })?;

@@ -5,7 +5,7 @@ pub(crate) fn tlv(tag: &[u8], value: &[u8]) -> Vec<u8> {
     let length = value.len();
     let mut out = tag.to_vec();
     match u8::try_from(length) {
-        Ok(short @ 0..0x80) => out.push(short),
+        Ok(short @ 0..=0x7f) => out.push(short),
         Ok(long) => out.extend([0x81, long]),
         Err(_) => {
             out.push(0x82);
@@ -28,7 +28,7 @@ pub(crate) fn parse(mut data: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
         let (length, rest) = match rest {
             [0x81, length, rest @ ..] => (usize::from(*length), rest),
             [0x82, high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
-            [length @ 0..0x80, rest @ ..] => (usize::from(*length), rest),
+            [length @ 0..=0x7f, rest @ ..] => (usize::from(*length), rest),
             _ => return None,
         };
         let (value, rest) = rest.split_at_checked(length)?;
