@@ -15,5 +15,12 @@ pub(crate) fn registry() -> Registry {
         vault::Scheme::Tpm,
         "build with the feature `tpm`, one of the default ones: it needs libtss2-dev, which scripts/setup installs",
     );
+    #[cfg(feature = "yubikey")]
+    let registry = registry.with(yubikey_vault::YubiKeyBackend::new());
+    #[cfg(not(feature = "yubikey"))]
+    let registry = registry.without(
+        vault::Scheme::YubiKey,
+        "build with the feature `yubikey`, one of the default ones: it needs libpcsclite-dev, which scripts/setup installs",
+    );
     registry.with(AwsKmsBackend::new())
 }

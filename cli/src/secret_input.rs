@@ -78,6 +78,10 @@ impl Interact for Answers {
         };
         source.map_or_else(|| self.person.secret(ask), Source::read)
     }
+
+    fn touch_now(&self, of: &str) {
+        self.person.touch_now(of);
+    }
 }
 
 /// Text that may be given as it is, as `-` for standard input, or as the name of a file: a ticket, a credential, a change

@@ -28,6 +28,16 @@ impl Interact for Nobody {
     fn secret(&self, ask: &Ask) -> Result<SecretBytes> {
         let (what, of, option) = match ask {
             Ask::Pin { of } => ("PIN", of.as_str(), "pin"),
+            Ask::Puk { of } => ("PUK", of.as_str(), "puk"),
+            Ask::ManagementKey { of } => {
+                return Err(Error::new(
+                    Kind::Presence,
+                    format!("the management key of {of} is needed, and nobody can be asked"),
+                )
+                .with_hint(
+                    "name a file that holds it in the vault's URI: `management-key-source=file:PATH`",
+                ));
+            }
             Ask::Passphrase { of } => ("passphrase", of.as_str(), "passphrase"),
             _ => ("secret", "a vault", "passphrase"),
         };
@@ -56,10 +66,18 @@ impl Interact for Person {
     fn secret(&self, ask: &Ask) -> Result<SecretBytes> {
         let prompt = match ask {
             Ask::Pin { of } => format!("PIN of {of}: "),
+            Ask::Puk { of } => format!("PUK of {of}: "),
+            Ask::ManagementKey { of } => format!("Management key of {of}: "),
             Ask::Passphrase { of } => format!("Passphrase of {of}: "),
             _ => "Secret: ".to_owned(),
         };
         hidden_line(&prompt)
+    }
+
+    fn touch_now(&self, of: &str) {
+        if let Ok(mut terminal) = open() {
+            let _ = writeln!(terminal, "Touch {of} now: it blinks.");
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod crash;
 pub mod judge;
 pub mod names;
 pub mod p11kit;
+pub mod piv;
 pub mod rotation;
 pub mod secrets;
 pub mod softhsm;

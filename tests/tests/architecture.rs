@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ockam-kms-pkcs11", &["ockam-kms-vault"]),
     ("ockam-kms-aws-kms", &["ockam-kms-vault"]),
     ("ockam-kms-tpm", &["ockam-kms-vault"]),
+    ("ockam-kms-yubikey", &["ockam-kms-vault"]),
     ("ockam-kms-home", &["ockam-kms-identity", "ockam-kms-vault"]),
     (
         "ockam-kms-authority",
@@ -33,6 +34,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "ockam-kms-policy-lang",
             "ockam-kms-tpm",
             "ockam-kms-vault",
+            "ockam-kms-yubikey",
         ],
     ),
 ];

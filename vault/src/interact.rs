@@ -15,6 +15,16 @@ pub enum Ask {
         /// Which token, as a person knows it.
         of: String,
     },
+    /// The key that unblocks the PIN of a card.
+    Puk {
+        /// Which card, as a person knows it.
+        of: String,
+    },
+    /// The key that allows to make and remove keys on a card, in hexadecimal.
+    ManagementKey {
+        /// Which card, as a person knows it.
+        of: String,
+    },
     /// The passphrase of a software vault.
     Passphrase {
         /// Which vault.
@@ -29,6 +39,10 @@ pub trait Interact: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Kind::Presence`] when nobody can be asked.
     fn secret(&self, ask: &Ask) -> Result<SecretBytes>;
+
+    /// Says that the device named so waits for a touch now. Comes right before the device is asked, once for each use of
+    /// a key that wants one; whoever has nobody to tell does nothing.
+    fn touch_now(&self, _of: &str) {}
 }
 
 /// Nobody is here: every question is an error that says how to answer without a person.
@@ -42,6 +56,15 @@ impl Interact for Nobody {
                 Error::new(Kind::Presence, format!("the PIN of {of} is needed and nobody can be asked"))
                     .with_hint("name a file that holds it: `pin-source=file:PATH` in the vault's URI")
             }
+            Ask::Puk { of } => {
+                Error::new(Kind::Presence, format!("the PUK of {of} is needed and nobody can be asked"))
+                    .with_hint("name a file that holds it")
+            }
+            Ask::ManagementKey { of } => Error::new(
+                Kind::Presence,
+                format!("the management key of {of} is needed and nobody can be asked"),
+            )
+            .with_hint("name a file that holds it: `management-key-source=file:PATH` in the vault's URI"),
             Ask::Passphrase { of } => Error::new(
                 Kind::Presence,
                 format!("the passphrase of {of} is needed and nobody can be asked"),

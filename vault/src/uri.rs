@@ -67,7 +67,7 @@ const GRAMMARS: [Grammar; 5] = [
         scheme: Scheme::YubiKey,
         name: "yubikey",
         path: &["serial", "slot", "name"],
-        query: &["pin-source", "management-key-source"],
+        query: &["pin-source", "management-key-source", "touch-policy", "allow-default-secrets"],
         key: "name",
     },
     Grammar {

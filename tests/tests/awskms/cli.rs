@@ -27,7 +27,7 @@ fn a_vault_is_registered_checked_and_used() {
     assert_eq!(lines.len(), 12);
     assert!(lines.iter().all(|line| line["ok"] == json!(true)), "{check}");
     let version = kms.run(&["version", "--output", "json"]).code(0).json();
-    assert_eq!(version["backends"], json!(["soft", "pkcs11", "awskms"]), "{version}");
+    assert_eq!(version["backends"], json!(["soft", "pkcs11", "tpm", "yubikey", "awskms"]), "{version}");
 
     let identifier = kms.run(&["identity", "create", "issuer", "--vault", "cloud"]).code(0).stdout;
     kms.run(&["vault", "create", "soft"]).code(0);

@@ -1,0 +1,45 @@
+//! What the driver and the cards do that nobody would expect: each with its reason.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ::yubikey::Version;
+use vault::{Error, Kind, Result};
+
+use crate::errors::{Done, Trouble};
+
+/// **The driver indexes what the card returned** (0.9.0-rc.0: version, metadata, authentication, attestation), so an
+/// answer that is too short is a panic there. Every call of the driver goes through here and becomes an error.
+pub(crate) fn shielded<T>(call: impl FnOnce() -> ::yubikey::Result<T>) -> Done<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Trouble::Nonsense("an answer of a length that cannot be")),
+    }
+}
+
+/// **The driver cannot send 255 bytes to be signed**: it counts the length of that length in two ways (0.9.0-rc.0). The
+/// card hashes for Ed25519 itself, so longer messages would have to go over whole; what is signed by this software is
+/// shorter than this.
+pub(crate) const LONGEST_MESSAGE: usize = 254;
+
+/// **Only from 5.3 on a card says what is in its slots**, and without that nobody can keep from overwriting a key.
+pub(crate) fn check_version(card: &str, version: Version) -> Result<()> {
+    if (version.major, version.minor) >= (5, 3) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Unsupported, format!("{card} has firmware {version}"))
+        .with_hint("this needs 5.3 or later, which says what is in its slots; firmware cannot be updated"))
+}
+
+/// **Curve25519 came with 5.7.**
+pub(crate) fn has_curve25519(version: Version) -> bool {
+    (version.major, version.minor) >= (5, 7)
+}
+
+/// **ECDSA before 5.7 leaks its nonce to whoever has the card in hands** (YSA-2024-03, "EUCLEAK").
+pub(crate) fn ecdsa_note(version: Version) -> &'static str {
+    if has_curve25519(version) {
+        "hashed by us, low s"
+    } else {
+        "hashed by us, low s; firmware below 5.7 is open to EUCLEAK (YSA-2024-03)"
+    }
+}
