@@ -64,7 +64,7 @@ fn ephemeral() -> Result<p256::SecretKey> {
 
 fn cipher(shared: &[u8], ephemeral: &[u8], public: &P256Point) -> Result<Aes256Gcm> {
     let extracted = mac(&[0; 32], &[shared])?;
-    let key = mac(&*extracted, &[LABEL, ephemeral, public.as_bytes(), &[1]])?;
+    let key = mac(&extracted, &[LABEL, ephemeral, public.as_bytes(), &[1]])?;
     Aes256Gcm::new_from_slice(&*key).map_err(|_| Error::new(Kind::Backend, "a key of the wrong length"))
 }
 
