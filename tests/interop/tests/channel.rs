@@ -32,7 +32,7 @@ use ockam_identity::{
 use ockam_node::{Context, NodeBuilder};
 use ockam_vault::SigningKeyType;
 use vault::soft::SoftVault;
-use vault::{Agreer, Algorithm, Custody as _, KeyName, KeySpec, SecretBytes, Signer, Vault};
+use vault::{Agreer, Algorithm, KeyName, KeySpec, SecretBytes, Signer, Vault};
 
 /// Round trips through each channel: 37 changes of keys in each direction.
 const ROUND_TRIPS: usize = 1200;
