@@ -40,7 +40,7 @@ pub struct Handshake {
 
 enum State {
     Opened(Opened),
-    Confirming(Confirming, Peer),
+    Confirming(Confirming, Box<Peer>),
     Listening(EphemeralKey),
     Answering(Heard, EphemeralKey),
     Answered(Answered),
@@ -82,7 +82,7 @@ impl Handshake {
                 let (next, brought) = opened.read(message)?;
                 let peer = Peer::verify(&brought.payload, &brought.static_key, now, trust)?;
                 let step = Step::Agree(AgreementKey::X25519(next.peer_ephemeral));
-                self.state = State::Confirming(next, peer);
+                self.state = State::Confirming(next, Box::new(peer));
                 Ok(step)
             }
             State::Listening(ephemeral) => {
@@ -116,7 +116,7 @@ impl Handshake {
         match &self.state {
             State::Confirming(confirming, peer) => {
                 let (keys, message) = confirming.write(self.own.static_key(), secret, self.own.payload())?;
-                let channel = Channel::new(peer.clone(), keys.by_initiator, keys.by_responder);
+                let channel = Channel::new(Peer::clone(peer), keys.by_initiator, keys.by_responder);
                 self.state = State::Done;
                 Ok(Step::Open(Some(message), Box::new(channel)))
             }

@@ -1,18 +1,20 @@
 //! The keys of one handshake and of the channel that it opens. They are a vault in memory whose keys have no names: they
 //! agree, derive, seal and open, and nothing reads them, prints them or keeps them beyond their use.
 //!
-//! What each type holds is wiped when it is let go of: arrays of ours by `zeroize`, keys of the cipher and the curve by
-//! aws-lc, which clears every block that it frees. They lie on the heap, so moving a handle copies no key.
+//! What each type holds is wiped when it is let go of: bytes of ours by `zeroize`, keys of the cipher and the curve by
+//! aws-lc, which clears every block that it frees. They lie on the heap, so moving a handle copies no key. What HMAC works
+//! with is wiped where it ends, and not where it was moved from on the stack.
 
 use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+use hmac::digest::FixedOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use vault::{AgreementKey, Error, Kind, Result, SecretBytes};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 /// The bytes of an authentication tag.
 pub(crate) const TAG: usize = 16;
@@ -78,44 +80,58 @@ pub(crate) fn x25519(key: &AgreementKey) -> Option<&[u8; 32]> {
     }
 }
 
+/// Secret bytes, filled in place and boxed, so that moving them copies none.
+pub(crate) struct Wiped(pub(crate) Box<[u8; 32]>);
+
+impl Wiped {
+    pub(crate) fn new() -> Self {
+        Self(Box::new([0; 32]))
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 /// The chaining key of a handshake (Noise §5.2, `ck`).
-pub(crate) struct ChainingKey(Zeroizing<[u8; 32]>);
+pub(crate) struct ChainingKey(Wiped);
 
 impl ChainingKey {
     /// At the start it is the protocol's name and no secret.
     pub(crate) fn new(name: &[u8; 32]) -> Self {
-        Self(Zeroizing::new(*name))
+        Self(Wiped(Box::new(*name)))
     }
 
     /// The next chaining key and a key for what follows in the handshake.
     pub(crate) fn mix(&self, secret: &SecretBytes) -> Result<(Self, RecordKey)> {
         let (next, key) = self.derive(secret.expose())?;
-        Ok((Self(next), RecordKey::new(&key)?))
+        Ok((Self(next), RecordKey::new(&key.0)?))
     }
 
     /// The two keys of the channel, in the order in which they are derived.
     pub(crate) fn split(&self) -> Result<(RecordKey, RecordKey)> {
         let (one, two) = self.derive(&[])?;
-        Ok((RecordKey::new(&one)?, RecordKey::new(&two)?))
+        Ok((RecordKey::new(&one.0)?, RecordKey::new(&two.0)?))
     }
 
     /// HKDF-SHA256 (RFC 5869) with this as salt, no info, and 64 bytes of output.
-    fn derive(&self, secret: &[u8]) -> Result<(Zeroizing<[u8; 32]>, Zeroizing<[u8; 32]>)> {
-        let pseudorandom = mac(&*self.0, &[secret])?;
-        let one = mac(&*pseudorandom, &[&[1]])?;
-        let two = mac(&*pseudorandom, &[&*one, &[2]])?;
+    fn derive(&self, secret: &[u8]) -> Result<(Wiped, Wiped)> {
+        let pseudorandom = mac(&self.0.0, &[secret])?;
+        let one = mac(&pseudorandom.0, &[&[1]])?;
+        let two = mac(&pseudorandom.0, &[&one.0[..], &[2]])?;
         Ok((one, two))
     }
 }
 
-fn mac(key: &[u8; 32], parts: &[&[u8]]) -> Result<Zeroizing<[u8; 32]>> {
+fn mac(key: &[u8; 32], parts: &[&[u8]]) -> Result<Wiped> {
     let mut mac =
         Hmac::<Sha256>::new_from_slice(key).map_err(|_| broken("a key of HMAC cannot have 32 bytes"))?;
     parts.iter().for_each(|part| mac.update(part));
-    let mut output: [u8; 32] = mac.finalize().into_bytes().into();
-    let kept = Zeroizing::new(output);
-    output.zeroize();
-    Ok(kept)
+    let mut output = Wiped::new();
+    mac.finalize_into((&mut *output.0).into());
+    Ok(output)
 }
 
 /// An AES-256-GCM key, which seals under nonces that its user counts.
@@ -149,9 +165,9 @@ impl RecordKey {
 
     /// The key that follows this one (Noise §11.3): the first 32 bytes of 32 zeros, sealed under the last nonce.
     pub(crate) fn next(&self) -> Result<Self> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        self.seal(REKEY_NONCE, &[], &mut *bytes)?;
-        Self::new(&bytes)
+        let mut bytes = Wiped::new();
+        self.seal(REKEY_NONCE, &[], &mut bytes.0[..])?;
+        Self::new(&bytes.0)
     }
 }
 

@@ -16,8 +16,7 @@ use ockam_kms_tests::softhsm::SoftHsm;
 use pkcs11::Pkcs11Backend;
 use vault::soft::SoftVault;
 use vault::{
-    AgreementKey, Agreer, Custody as _, KeyName, KeySpec, Kind, Nobody, Registry, SecretBytes, Signer, Vault,
-    block_on,
+    AgreementKey, Agreer, KeyName, KeySpec, Kind, Nobody, Registry, SecretBytes, Signer, Vault, block_on,
 };
 
 const NOW: Timestamp = Timestamp(1_790_000_000);

@@ -2,7 +2,6 @@
 //! (tests/vectors/channel.txt).
 
 use super::*;
-use crate::tests::memory::{Masked, alone};
 use crate::tests::{bytes, known};
 
 /// The vectors `f` and `g` have Noise's own name for the protocol.
@@ -135,17 +134,4 @@ fn ephemeral_and_static_keys_of_small_order_are_rejected() {
         let (_, three) = confirming.write(&point, &SecretBytes::new(vec![0; 32]), b"").unwrap();
         assert!(matches!(answered.read(&three), Err(Error::Rejected)));
     }
-}
-
-/// Nothing is left of a handshake's keys but what the channel has, and nothing of those after it.
-#[test]
-fn the_keys_of_a_handshake_are_wiped() {
-    if !alone("noise::tests::the_keys_of_a_handshake_are_wiped") {
-        return;
-    }
-    let keys = ["by-initiator", "by-responder"].map(|name| Masked::of(known(&format!("ockam-key-{name}"))));
-    let (_, both) = handshake(&NAME, [b"", b"", b""]);
-    assert!(keys.iter().all(|key| key.copies() >= 2), "the control: both sides have them");
-    drop(both);
-    assert_eq!(keys.map(|key| key.copies()), [0, 0]);
 }

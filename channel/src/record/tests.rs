@@ -298,8 +298,8 @@ fn keys_that_are_done_with_are_wiped() {
     let first = Masked::of(known("ockam-key-by-initiator"));
     let next = Masked::of(known("ockam-key-by-initiator-next"));
     assert_eq!([first.copies(), next.copies()], [0, 0]);
-    let mut sealer = RecordSealer::new(RecordKey::new(&first.key()).unwrap());
-    let mut opener = RecordOpener::new(RecordKey::new(&first.key()).unwrap());
+    let mut sealer = RecordSealer::new(RecordKey::new(&first.key().0).unwrap());
+    let mut opener = RecordOpener::new(RecordKey::new(&first.key().0).unwrap());
     // The control: the cipher's key begins with the key as it is, and is found.
     assert_eq!([first.copies(), next.copies()], [2, 0]);
     let mut say = |times| {

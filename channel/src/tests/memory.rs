@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::process::Command;
 
-use zeroize::Zeroizing;
+use crate::keys::Wiped;
 
 const MASK: u8 = 0x5a;
 
@@ -34,9 +34,9 @@ impl Masked {
     }
 
     /// The key, for as long as it is needed.
-    pub(crate) fn key(&self) -> Zeroizing<[u8; 32]> {
-        let mut key = Zeroizing::new([0; 32]);
-        for (to, from) in key.iter_mut().zip(self.0) {
+    pub(crate) fn key(&self) -> Wiped {
+        let mut key = Wiped::new();
+        for (to, from) in key.0.iter_mut().zip(self.0) {
             *to = from ^ MASK;
         }
         key
@@ -47,18 +47,25 @@ impl Masked {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let mut memory = fs::File::open("/proc/self/mem").unwrap();
         let mut buffer = vec![0; 1 << 16];
+        let start = buffer.as_ptr() as u64;
+        let own = start..start + buffer.len() as u64;
         let mut found = 0;
         for line in maps.lines().filter(|line| line.contains(" rw")) {
             let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
             let (mut from, to) =
                 (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
             while from < to {
-                // Empty before each look: it lies in that memory as well.
-                buffer.fill(0);
-                let length = buffer.len().min((to - from) as usize);
+                // Not where it is put: what was read would be read again.
+                if own.contains(&from) {
+                    from = own.end;
+                    continue;
+                }
+                let end = if from < own.start { to.min(own.start) } else { to };
+                let length = buffer.len().min(end.saturating_sub(from) as usize);
                 memory.seek(SeekFrom::Start(from)).unwrap();
                 let Ok(()) = memory.read_exact(&mut buffer[..length]) else { break };
                 found += self.found_in(&buffer[..length]);
+                buffer.fill(0);
                 // With an overlap, for what lies across.
                 from += if length < buffer.len() { length as u64 } else { (length - 31) as u64 };
             }
