@@ -1,5 +1,6 @@
 //! Using keys, checked with the primitive crates.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
@@ -59,7 +60,11 @@ impl Conform for Signing {
         let made = key::<Self>(&**vault, "sign", algorithm).await;
         assert_eq!(made.public().algorithm(), algorithm);
         let limits = signing(&**vault).message_lengths(algorithm);
-        let (fit, unfit): (Vec<_>, Vec<_>) = LENGTHS.into_iter().partition(|length| limits.contains(length));
+        // At the limit and one beyond, where there is one.
+        let edge = Some(*limits.end()).filter(|end| *end < usize::MAX);
+        let edges = edge.into_iter().flat_map(|end| [end, end + 1]);
+        let lengths: BTreeSet<_> = LENGTHS.into_iter().chain(edges).collect();
+        let (fit, unfit): (Vec<_>, Vec<_>) = lengths.into_iter().partition(|length| limits.contains(length));
         for &length in &fit {
             let message = message(length);
             let signature = signing(&**vault).sign(&made, &message).await;

@@ -1,0 +1,132 @@
+//! All backends together: an identity's key moves between every ordered pair of them, and what it issues holds after every
+//! move; each of them locks a software vault, and the lock passes from each to each.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot set up its world should stop"
+)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use ockam_kms_tests::awskms::Emulator;
+use ockam_kms_tests::cli::Kms;
+use ockam_kms_tests::piv::PivCard;
+use ockam_kms_tests::softhsm::SoftHsm;
+use ockam_kms_tests::swtpm::Swtpm;
+
+const CARD: &str = env!("CARGO_BIN_EXE_virtual-piv-card");
+const VAULTS: [&str; 5] = ["soft", "hsm", "tpm", "card", "cloud"];
+
+/// What has to live as long as the test.
+struct World {
+    kms: Kms,
+    _tokens: tempfile::TempDir,
+    _tpm: Swtpm,
+    _cloud: Emulator,
+}
+
+/// A home with one vault of each backend.
+fn world(card: &PivCard) -> World {
+    let (tokens, hsm) = SoftHsm::prepare();
+    let (tpm, cloud) = (Swtpm::start(), Emulator::start());
+    let mut kms = Kms::new();
+    kms.set("SOFTHSM2_CONF", hsm.conf());
+    kms.set("PCSCLITE_CSOCK_NAME", std::env::var_os("PCSCLITE_CSOCK_NAME").unwrap());
+    for (name, value) in cloud.variables() {
+        kms.set(name, value);
+    }
+    kms.run(&["vault", "create", "soft"]).code(0);
+    for (name, uri) in [
+        ("hsm", hsm.init("mixed")),
+        ("tpm", tpm.uri("mixed").without("path")),
+        ("card", card.uri()),
+        ("cloud", cloud.uri()),
+    ] {
+        kms.run(&["vault", "create", name, "--uri", &uri.to_string()]).code(0);
+    }
+    World { kms, _tokens: tokens, _tpm: tpm, _cloud: cloud }
+}
+
+/// A walk that goes from each to each once, and stays at each once: 25 steps after the first place.
+fn walk() -> Vec<usize> {
+    let (mut left, mut path) = (BTreeSet::new(), vec![0]);
+    for from in 0..VAULTS.len() {
+        for to in 0..VAULTS.len() {
+            left.insert((from, to));
+        }
+    }
+    // Hierholzer: every place has as many ways in as out, so a walk that is stuck is back where it began.
+    let mut done = Vec::new();
+    while let Some(&at) = path.last() {
+        match left.iter().copied().find(|(from, _)| *from == at) {
+            Some(way) => {
+                left.remove(&way);
+                path.push(way.1);
+            }
+            None => done.extend(path.pop()),
+        }
+    }
+    done.reverse();
+    assert_eq!(done.len(), VAULTS.len() * VAULTS.len() + 1);
+    done
+}
+
+#[test]
+fn a_key_moves_between_every_two_and_its_identity_stays() {
+    let test = "a_key_moves_between_every_two_and_its_identity_stays";
+    let Some(card) = PivCard::enter(test, Path::new(CARD), "5.7.1") else { return };
+    let mut world = world(&card);
+    let kms = &mut world.kms;
+    kms.run(&["identity", "create", "member", "--vault", "soft"]).code(0);
+    let walk = walk();
+    let identifier = kms.run(&["identity", "create", "issuer", "--vault", VAULTS[walk[0]]]).code(0).stdout;
+    let mut changes = 1;
+    for way in walk.windows(2) {
+        let (from, to) = (VAULTS[way[0]], VAULTS[way[1]]);
+        let rotated = kms.run(&["identity", "rotate", "issuer", "--to-vault", to, "--output", "json"]);
+        let rotated = rotated.code(0).json();
+        changes += 1;
+        assert_eq!(rotated["changes"], changes, "{from} to {to}: {rotated}");
+        assert_eq!(rotated["new_key"]["vault"], to);
+        assert_eq!(rotated["old_key"]["vault"], from);
+        let verified = kms.run(&["identity", "verify", "issuer", "--output", "json"]).code(0).json();
+        assert_eq!(verified["identifier"].as_str(), Some(identifier.trim()), "{from} to {to}");
+        // Its credential key moves with it when it is made anew: what it issues now holds by the reference's rule too.
+        let issued =
+            ["credential", "issue", "--as", "issuer", "--for", "member", "--attribute", "team=payments"];
+        let credential = kms.run(&issued).code(0).stdout;
+        for rule in ["reference", "continuous"] {
+            let verify = ["credential", "verify", "--issuer", "issuer", "--rule", rule, "--credential"];
+            let judged =
+                kms.run(&[&verify[..], &[credential.trim(), "--output", "json"]].concat()).code(0).json();
+            assert_eq!(judged["valid"], true, "{from} to {to}, by the rule `{rule}`: {judged}");
+        }
+    }
+    // Nothing is left behind but what is used.
+    for vault in VAULTS {
+        let keys = kms.run(&["key", "list", "--vault", vault, "--output", "json"]).code(0).json();
+        assert!(keys.as_array().unwrap().len() <= 3, "{vault}: {keys}");
+    }
+}
+
+#[test]
+fn each_locks_a_software_vault_and_the_lock_passes_on() {
+    let test = "each_locks_a_software_vault_and_the_lock_passes_on";
+    let Some(card) = PivCard::enter(test, Path::new(CARD), "5.4.3") else { return };
+    let mut world = world(&card);
+    let kms = &mut world.kms;
+    kms.run(&["vault", "create", "locked", "--kek", "vault=cloud"]).code(0);
+    let identifier = kms.run(&["identity", "create", "deputy", "--vault", "locked"]).code(0).stdout;
+    for by in ["hsm", "tpm", "card", "cloud", "tpm", "hsm", "card", "soft"] {
+        let kek = format!("vault={by}");
+        kms.run(&["vault", "rekey", "locked", "--kek", &kek]).code(0);
+        let shown = kms.run(&["vault", "show", "locked", "--output", "json"]).code(0).json();
+        assert_eq!(shown["lock"]["vault"], by, "{shown}");
+        // Each command is a process of its own, which has to unlock it anew.
+        kms.run(&["identity", "rotate", "deputy"]).code(0);
+        assert_eq!(kms.run(&["identity", "show", "deputy"]).code(0).stdout, identifier, "locked by {by}");
+    }
+}
