@@ -23,6 +23,7 @@
 //! connection lives.
 
 mod address;
+mod attest;
 mod backend;
 mod card;
 mod desk;

@@ -8,12 +8,14 @@ use std::thread;
 use sha2::{Digest as _, Sha256};
 use vault::device::{Answer, Effect, Pool, Reply};
 use vault::{
-    Agreement, AgreementFacet, AgreementKey, Algorithm, Capabilities, Custody, Error, KeyHandle, KeyInfo,
-    KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, P256Point, Pending, Purpose, Result, Scheme,
-    Sealing, SealingFacet, SecretBytes, Signature, Signing, SigningFacet, Vault, VaultId, VerifyingKey,
+    Agreement, AgreementFacet, AgreementKey, Algorithm, AttestationFacet, Capabilities, Custody, Error,
+    KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, P256Point,
+    Pending, Purpose, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature, Signing, SigningFacet,
+    Vault, VaultId, VerifyingKey,
 };
 
 use crate::address::Wanted;
+use crate::attest;
 use crate::card::Card;
 use crate::desk::Desk;
 use crate::ecies;
@@ -90,6 +92,10 @@ impl Vault for YubiKeyVault {
     }
 
     fn sealing(&self) -> Option<&dyn SealingFacet> {
+        Some(self)
+    }
+
+    fn attestation(&self) -> Option<&dyn AttestationFacet> {
         Some(self)
     }
 
@@ -188,6 +194,19 @@ fn signature(algorithm: Algorithm, bytes: &[u8]) -> Result<Signature> {
     }
     let signature = p256::ecdsa::Signature::from_der(bytes).map_err(|_| none())?;
     Signature::ecdsa_p256_normalised(&signature.to_bytes())
+}
+
+impl AttestationFacet for YubiKeyVault {
+    fn attest<'a>(&'a self, key: &'a KeyHandle<Signing>) -> Pending<'a, KeyEvidence> {
+        Box::pin(async move {
+            let id = self.mine(key)?;
+            let work = move |card: &mut Card| {
+                keys::resolve(card, &id)?;
+                attest::attest(card, id.slot)
+            };
+            self.request(Effect::Reads, work).await
+        })
+    }
 }
 
 impl AgreementFacet for YubiKeyVault {
