@@ -137,6 +137,11 @@ impl PivCard {
         let running = Running { namespaces };
         wait_until("pcscd listens", || self.socket().exists());
         wait_until("the card has a memory", || self.file("state.json").exists());
+        wait_until("the card is in the reader", || {
+            let listed =
+                Command::new("opensc-tool").arg("--list-readers").env(SOCKET, self.socket()).output();
+            String::from_utf8_lossy(&listed.unwrap().stdout).contains("Yes")
+        });
         running
     }
 

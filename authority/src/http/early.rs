@@ -13,6 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::problem::Refused;
 
+/// The most bytes of one read. The library reads 8 KiB at first, and twice as much, in a new buffer, each time that a buffer
+/// was filled: with less than that it never is, and whoever is not known yet has one buffer and not two.
+const READ: usize = 4096;
+
 /// A connection on which refusals without a body become problems.
 #[derive(Debug)]
 pub(crate) struct Worded<S> {
@@ -48,7 +52,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Worded<S> {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, into)
+        let mut bytes = [0; READ];
+        let length = READ.min(into.remaining());
+        let Some(room) = bytes.get_mut(..length) else { return Poll::Ready(Ok(())) };
+        let mut part = ReadBuf::new(room);
+        ready!(Pin::new(&mut self.inner).poll_read(context, &mut part))?;
+        into.put_slice(part.filled());
+        Poll::Ready(Ok(()))
     }
 }
 
