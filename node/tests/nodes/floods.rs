@@ -20,7 +20,7 @@ async fn handshakes_that_nobody_finishes_leave_room_for_honest_ones_and_nothing_
         flooding.spawn(async move {
             let mut stranger = ByHand::connect(at2).await;
             for at in 0..FLOOD / 4 {
-                let mut first = vec![source; 32];
+                let mut first = [source; 32];
                 first[1] = u8::try_from(at % 256).unwrap();
                 // Some are no key at all, some too short.
                 let first = if at % 10 == 9 { &first[..at % 32] } else { &first[..] };

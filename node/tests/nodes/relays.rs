@@ -39,7 +39,9 @@ async fn a_node_behind_a_relay_is_reached_and_a_channel_goes_through() {
     // Registering it anew replaces it; when its connection ends it is gone.
     n3.stop_relay(&relay).unwrap();
     n3.create_relay(Route(vec![to_n2.clone()]), "n3", WAIT).await.unwrap();
-    assert_eq!(shout(&n1, &resolved.route, "again").await.unwrap_err().kind(), Kind::Unavailable);
+    let to = way(&[at2], "/service/forward_to_n3/service/uppercase");
+    let resolved = n1.resolve(&to, None, WAIT).await.unwrap();
+    assert_eq!(shout(&n1, &resolved.route, "again").await.unwrap(), "AGAIN");
     n3.stop_tcp_connection(&to_n2).unwrap();
     until(|| !n2.workers().iter().any(|one| one.address == local("forward_to_n3"))).await;
 }
