@@ -2,8 +2,7 @@
 
 #![allow(
     dead_code,
-    unreachable_pub,
-    missing_docs,
+    clippy::duplicate_mod,
     clippy::unwrap_used,
     reason = "examples have a main of their own"
 )]
