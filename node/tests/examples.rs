@@ -1,11 +1,6 @@
 //! The examples do what they say.
 
-#![allow(
-    dead_code,
-    clippy::duplicate_mod,
-    clippy::unwrap_used,
-    reason = "examples have a main of their own"
-)]
+#![allow(dead_code, clippy::duplicate_mod, clippy::unwrap_used, reason = "examples have a main of their own")]
 
 #[path = "../examples/credentials.rs"]
 mod credentials;
