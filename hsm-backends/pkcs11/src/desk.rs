@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use cryptoki::context::Info;
 use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, ObjectHandle};
 use cryptoki::session::Session;
@@ -364,6 +365,12 @@ impl<'a> Bench<'a> {
         attributes: &[AttributeType],
     ) -> std::result::Result<Vec<Attribute>, Trouble> {
         Ok(self.session()?.get_attributes(object, attributes)?)
+    }
+
+    /// What the library, and the token as it is now, say of themselves.
+    pub(crate) fn describe(&mut self) -> std::result::Result<(Info, TokenInfo), Trouble> {
+        let library = self.pass.context().get_library_info()?;
+        Ok((library, self.confirm()?))
     }
 
     /// That nothing was found means something only while the token is there and we are logged in to it.

@@ -30,6 +30,7 @@ mod attest;
 mod backend;
 mod desk;
 mod errors;
+mod inventory;
 mod keeper;
 mod keys;
 mod make;

@@ -28,6 +28,7 @@
 
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::slot::TokenInfo;
+use cryptoki::types::Version;
 use vault::{Algorithm, Error, Kind, Result};
 
 use crate::errors::{Remedy, Trouble};
@@ -130,6 +131,16 @@ pub(crate) fn login_outlives_token(info: &TokenInfo) -> bool {
 /// ([`crate::turns`]). Using keys does not.
 pub(crate) fn needs_turns(info: &TokenInfo) -> bool {
     info.manufacturer_id() == "SoftHSM project"
+}
+
+/// A version as its maker writes it. `CK_VERSION` has two numbers; Yubico, whose versions have three, packs the second
+/// and the third into one: 2.41 is 2.4.1.
+pub(crate) fn version(maker: &str, version: Version) -> String {
+    let (major, minor) = (version.major(), version.minor());
+    if maker.starts_with("Yubico") {
+        return format!("{major}.{}.{}", minor / 10, minor % 10);
+    }
+    format!("{major}.{minor}")
 }
 
 /// What a torn read of a token's own file shows: initialised, but without a serial number, which SoftHSM always gives.

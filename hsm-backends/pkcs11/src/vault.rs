@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 use vault::device::{Answer, Effect, Pool};
 use vault::{
     Agreement, AgreementFacet, AgreementKey, Algorithm, AttestationFacet, Capabilities, Custody, Error,
-    KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending,
-    Protection, Purpose, PurposeKind, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature, Signing,
-    SigningFacet, Vault, VaultId, VerifyingKey,
+    Inventory, KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL,
+    Pending, Protection, Purpose, PurposeKind, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature,
+    Signing, SigningFacet, Vault, VaultId, VerifyingKey,
 };
 use zeroize::Zeroizing;
 
@@ -17,6 +17,7 @@ use crate::address::{Token, Wanted};
 use crate::attest;
 use crate::desk::{Bench, Desk};
 use crate::errors::Trouble;
+use crate::inventory;
 use crate::keys::{self, KeyId, Making, Opened};
 use crate::operations::{self, ToSign};
 
@@ -106,6 +107,10 @@ impl Vault for Pkcs11Vault {
 
     fn listing(&self) -> Option<&dyn ListingFacet> {
         Some(self)
+    }
+
+    fn inventory(&self) -> Pending<'_, Inventory> {
+        Box::pin(self.request(Effect::Reads, |bench, _| inventory::take(bench)))
     }
 }
 
