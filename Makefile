@@ -43,6 +43,7 @@ interop:
 
 test: setup interop
 	cargo build --locked --workspace --bins
+	cargo build --locked -p ockam-kms-chaos-module
 	OCKAM_JUDGE="$(INTEROP_TARGET)/debug/ockam-judge" cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc
 	cd tests/interop && CARGO_TARGET_DIR="$(INTEROP_TARGET)" cargo nextest run --locked

@@ -1,6 +1,7 @@
 //! What the tests of several crates share: fixtures.
 
 pub mod awskms;
+pub mod chaos;
 pub mod cli;
 pub mod crash;
 pub mod judge;
