@@ -458,7 +458,7 @@ pub(crate) fn list(bench: &mut Bench<'_>) -> Done<Vec<KeyInfo>> {
     let mut keys = Vec::new();
     for class in SECRET_CLASSES {
         for object in bench.find(&[Attribute::Class(class), Attribute::Token(true)])? {
-            if let Some(key) = usable(bench, object)? {
+            if let Some(key) = listed(bench, object, class)? {
                 keys.push(key);
             }
         }
@@ -487,8 +487,25 @@ pub(crate) fn list(bench: &mut Bench<'_>) -> Done<Vec<KeyInfo>> {
     Ok(infos)
 }
 
-/// A key of the listing, or nothing when it would be refused.
-fn usable(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Option<(Described, Option<Vec<u8>>)>> {
+/// A key and its public half.
+type Usable = (Described, Option<Vec<u8>>);
+
+/// A key of the listing. Nothing when it would be refused, or was destroyed by somebody else since it was found.
+fn listed(bench: &mut Bench<'_>, object: ObjectHandle, class: ObjectClass) -> Done<Option<Usable>> {
+    match usable(bench, object) {
+        Err(trouble) if matches!(trouble.remedy(), Remedy::Resolve | Remedy::Device) => {
+            bench.renew_session();
+            bench.confirm()?;
+            // A key that is still there was not destroyed: a list without it would be wrong.
+            let there = bench.find(&[Attribute::Class(class), Attribute::Token(true)])?.contains(&object);
+            if there { usable(bench, object) } else { Ok(None) }
+        }
+        other => other,
+    }
+}
+
+/// A key that is fit to be used, or nothing.
+fn usable(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Option<Usable>> {
     let read = (|| {
         let Some(key) = objects::describe(bench, object)? else { return Ok(None) };
         bench.station().require(key.algorithm)?;
@@ -498,12 +515,6 @@ fn usable(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Option<(Described
     })();
     match read {
         Err(Trouble::Decided(_) | Trouble::Doubtful(_)) => Ok(None),
-        // Destroyed by somebody else since it was found, if the token itself is well.
-        Err(trouble) if matches!(trouble.remedy(), Remedy::Resolve | Remedy::Device) => {
-            bench.renew_session();
-            bench.confirm()?;
-            Ok(None)
-        }
         other => other,
     }
 }

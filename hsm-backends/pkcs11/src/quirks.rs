@@ -26,12 +26,13 @@
 //!   `CKR_GENERAL_ERROR` on kryoptic when the token was re-initialised: the first is looked up again, the second leads to
 //!   a look at the token, and then to the same.
 
+use cryptoki::error::RvError;
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::slot::TokenInfo;
 use cryptoki::types::Version;
 use vault::{Algorithm, Error, Kind, Result};
 
-use crate::errors::{Remedy, Trouble};
+use crate::errors::Trouble;
 
 /// `CKA_EC_PARAMS` of the curves, each with all spellings in use: the object identifier (RFC 5480, RFC 8410) first, then
 /// the PrintableString of PKCS#11 v3.0 §2.3.1. SoftHSM and kryoptic take both, others only one.
@@ -110,10 +111,16 @@ pub(crate) fn point(algorithm: Algorithm, bytes: &[u8]) -> Result<&[u8]> {
 }
 
 /// Whether a failure of a decryption or agreement may be the answer to its check. SoftHSM says `CKR_GENERAL_ERROR` to
-/// a wrong GCM tag and to a peer point of small order, which is also what it says when the token is gone: only a probe
-/// tells which.
+/// a wrong GCM tag and to a peer point of small order, which is also what it says when the token is gone; kryoptic says
+/// `CKR_DEVICE_ERROR` to a point that it does not like; others have answers of their own. Only a probe, and the same answer
+/// once more, tell which.
 pub(crate) fn may_be_a_failed_check(trouble: &Trouble) -> bool {
-    trouble.remedy() == Remedy::Device && !matches!(trouble, Trouble::Away(_))
+    use RvError as R;
+    let Trouble::Answer(answer, _) = trouble else { return false };
+    matches!(
+        answer,
+        R::GeneralError | R::FunctionFailed | R::DeviceError | R::VendorDefined(_) | R::UnknownErrorCode(_)
+    )
 }
 
 /// A login can outlive the token it was made for: after SoftHSM's token was re-initialised by another process, under
