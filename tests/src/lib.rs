@@ -5,6 +5,7 @@ pub mod chaos;
 pub mod cli;
 pub mod crash;
 pub mod judge;
+pub mod kryoptic;
 pub mod names;
 pub mod p11kit;
 pub mod piv;

@@ -9,7 +9,7 @@ use crate::weaknesses::{WEAKNESSES, Weakness};
 /// The longest name or version that is kept of what a device says.
 const MAX_TEXT: usize = 64;
 
-/// What there is to know about the device, or the service, that keeps the keys. Empty for software.
+/// What there is to know about the device, the service or the software that keeps the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     product: String,
@@ -104,7 +104,7 @@ impl Inventory {
         self
     }
 
-    /// What the device calls itself. Empty for software.
+    /// What the device calls itself. Empty where nothing is known.
     #[must_use]
     pub fn product(&self) -> &str {
         &self.product
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn software_has_nothing_to_tell() {
+    fn where_nothing_is_known_nothing_is_told() {
         let none = Inventory::default();
         assert_eq!((none.lines().len(), none.warnings().len(), none.weaknesses().count()), (0, 0, 0));
     }

@@ -111,7 +111,8 @@ pub trait Vault: fmt::Debug + Send + Sync {
         None
     }
 
-    /// What the device that keeps the keys says it is. Asked of it anew each time, without using a key; empty for software.
+    /// What the device that keeps the keys says it is. Asked of it anew each time, without using a key; empty where nothing
+    /// is known.
     fn inventory(&self) -> Pending<'_, Inventory> {
         Box::pin(std::future::ready(Ok(Inventory::default())))
     }

@@ -283,6 +283,7 @@ fn listed(mechanisms: &[MechanismType]) -> Offer {
         p256: all(&[MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDSA]),
         ed25519: all(&[MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, MechanismType::EDDSA]),
         x25519: X25519Route::listed(mechanisms),
+        ecdh_p256: all(&[MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDH1_DERIVE]),
         aes_gcm: all(&[MechanismType::AES_KEY_GEN, MechanismType::AES_GCM]),
         may_mistake: false,
     }
@@ -333,6 +334,9 @@ fn capabilities(offer: &Offer, seen: &Seen, presence: Presence) -> Capabilities 
     }
     if let Some(route) = offer.x25519 {
         lines.push(line(Algorithm::X25519, MechanismType::ECDH1_DERIVE, route.note()));
+    }
+    if offer.ecdh_p256 {
+        lines.push(line(Algorithm::EcdhP256, MechanismType::ECDH1_DERIVE, ""));
     }
     if offer.aes_gcm {
         lines.push(line(Algorithm::Aes256Gcm, MechanismType::AES_GCM, "96-bit random nonces of ours"));

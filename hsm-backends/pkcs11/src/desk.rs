@@ -57,6 +57,7 @@ pub(crate) struct Offer {
     pub(crate) p256: bool,
     pub(crate) ed25519: bool,
     pub(crate) x25519: Option<X25519Route>,
+    pub(crate) ecdh_p256: bool,
     pub(crate) aes_gcm: bool,
     /// Whether the token may take what is there for missing (quirks: torn reads).
     pub(crate) may_mistake: bool,
@@ -68,7 +69,7 @@ impl Offer {
             Algorithm::EcdsaP256 => self.p256,
             Algorithm::Ed25519 => self.ed25519,
             Algorithm::X25519 => self.x25519.is_some(),
-            Algorithm::EcdhP256 | Algorithm::EciesP256 => false,
+            Algorithm::EcdhP256 => self.ecdh_p256,
             Algorithm::Aes256Gcm => self.aes_gcm,
             _ => false,
         }

@@ -11,10 +11,11 @@ use crate::quirks;
 /// Asks library and token.
 pub(crate) fn take(bench: &mut Bench<'_>) -> Result<Inventory, Trouble> {
     let (library, token) = bench.describe()?;
-    Ok(of(&library, &token))
+    let well_known = bench.station().keeper.has_well_known_pin();
+    Ok(of(&library, &token, well_known))
 }
 
-fn of(library: &Info, token: &TokenInfo) -> Inventory {
+fn of(library: &Info, token: &TokenInfo, well_known_pin: bool) -> Inventory {
     let product = named(token.manufacturer_id(), token.model());
     let mut inventory = Inventory::new(&product).with_version(
         "library",
@@ -44,9 +45,10 @@ fn of(library: &Info, token: &TokenInfo) -> Inventory {
         };
         inventory = inventory.with_tries(secret, left);
     }
-    for (secret, initial) in
-        [("user PIN", token.user_pin_to_be_changed()), ("SO PIN", token.so_pin_to_be_changed())]
-    {
+    for (secret, initial) in [
+        ("user PIN", token.user_pin_to_be_changed() || well_known_pin),
+        ("SO PIN", token.so_pin_to_be_changed()),
+    ] {
         if initial {
             inventory = inventory.with_default_secret(secret);
         }

@@ -154,6 +154,11 @@ impl Keeper {
         &self.token
     }
 
+    /// Whether the PIN is one that everybody knows. One that cannot be read now is not judged.
+    pub(crate) fn has_well_known_pin(&self) -> bool {
+        self.pin.with(|pin| pin.is_some_and(quirks::is_well_known)).unwrap_or(false)
+    }
+
     /// Enters the module, logged in to the token.
     ///
     /// # Errors

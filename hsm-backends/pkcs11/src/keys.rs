@@ -87,6 +87,11 @@ impl KeyId {
         template
     }
 
+    /// Whether [`template`](Self::template) finds an object of this id and label.
+    fn finds(&self, other: &Self) -> bool {
+        (self.label.is_empty() || self.label == other.label) && (self.id.is_empty() || self.id == other.id)
+    }
+
     /// The URI that opens it: by its label, and by its id where it has no label or shares it.
     pub(crate) fn uri(&self, token: &Token, shared: bool) -> Result<KeyUri> {
         let mut uri = token.key_uri()?;
@@ -158,15 +163,17 @@ fn one(bench: &mut Bench<'_>, search: &KeyId) -> Done<Described> {
             return Err(bench.absent(error));
         }
     };
-    let described = objects::describe(bench, object)?;
-    described.ok_or_else(|| {
+    let described = objects::describe(bench, object)?.ok_or_else(|| {
         Error::new(
             Kind::Unsupported,
             format!("the key `{}` is of a type that is not used here", search.shown()),
         )
-        .with_hint("key types are ed25519, p256, x25519 and aes256-gcm")
-        .into()
-    })
+        .with_hint("key types are ed25519, p256, x25519, ecdh-p256 and aes256-gcm")
+    })?;
+    if !search.finds(&described.id) {
+        return Err(bench.nonsense("another key than the one it was asked for"));
+    }
+    Ok(described)
 }
 
 /// Checks a key that is there, and reads its public half.
@@ -177,8 +184,8 @@ fn adopt(bench: &mut Bench<'_>, key: &Described, purpose: PurposeKind) -> Done<O
     bench.station().require(key.algorithm)?;
     objects::check(bench, key)?;
     let public = objects::public_half(bench, key)?;
-    if let (Algorithm::X25519, Some(public)) = (key.algorithm, &public) {
-        operations::check_x25519_public(bench, key, public)?;
+    if let (PurposeKind::Agreement, Some(public)) = (purpose, &public) {
+        operations::check_agreement_key(bench, key, public)?;
     }
     let by_label = named(bench, &key.id.label)?.len();
     let uri = key.id.uri(bench.token(), by_label > 1)?;

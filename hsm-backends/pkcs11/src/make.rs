@@ -39,7 +39,7 @@ pub(crate) fn objects(
     lean_in_reserve: bool,
 ) -> Done<Made> {
     let by = match algorithm {
-        Algorithm::EcdsaP256 => Mechanism::EccKeyPairGen,
+        Algorithm::EcdsaP256 | Algorithm::EcdhP256 => Mechanism::EccKeyPairGen,
         Algorithm::Ed25519 => Mechanism::EccEdwardsKeyPairGen,
         Algorithm::X25519 => bench.x25519().ok_or_else(unsupported)?.mechanism(),
         Algorithm::Aes256Gcm => Mechanism::AesKeyGen,

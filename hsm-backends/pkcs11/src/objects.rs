@@ -26,11 +26,16 @@ pub(crate) struct Described {
 
 /// Reads name and algorithm of the secret half of a key. `None` for a kind of key that this software does not use.
 pub(crate) fn describe(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Option<Described>> {
+    const KIND: [AttributeType; 4] =
+        [AttributeType::Class, AttributeType::KeyType, AttributeType::Sign, AttributeType::Derive];
     let (mut class, mut key_type, mut length) = (None, None, None);
-    for attribute in bench.fixed(object, &[AttributeType::Class, AttributeType::KeyType])? {
+    let (mut signs, mut derives) = (false, false);
+    for attribute in bench.fixed(object, &KIND)? {
         match attribute {
             Attribute::Class(value) => class = Some(value),
             Attribute::KeyType(value) => key_type = Some(value),
+            Attribute::Sign(value) => signs = value,
+            Attribute::Derive(value) => derives = value,
             _ => {}
         }
     }
@@ -45,7 +50,11 @@ pub(crate) fn describe(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Opti
     } else {
         curve = bench.bytes(object, AttributeType::EcParams, MAX_POINT)?;
     }
-    let Some(algorithm) = template::algorithm(key_type, curve.as_deref(), length) else { return Ok(None) };
+    // One that does both is taken for a signing key, and refused as one.
+    let agrees = derives && !signs;
+    let Some(algorithm) = template::algorithm(key_type, curve.as_deref(), length, agrees) else {
+        return Ok(None);
+    };
     if class != Some(template::class(algorithm.purpose())) {
         return Ok(None);
     }

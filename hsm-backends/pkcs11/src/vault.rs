@@ -172,10 +172,10 @@ impl AgreementFacet for Pkcs11Vault {
     ) -> Pending<'a, SecretBytes> {
         Box::pin(async move {
             let named = self.mine(key)?;
-            let peer: [u8; 32] = match peer {
-                AgreementKey::X25519(peer) => *peer,
-                _ => return Err(Error::new(Kind::Invalid, "the peer's key is of another type")),
-            };
+            if peer.algorithm() != key.algorithm() {
+                return Err(Error::new(Kind::Invalid, "the peer's key is of another type"));
+            }
+            let peer = peer.clone();
             self.request(Effect::Reads, move |bench, _| {
                 let object = named.object(bench)?;
                 operations::agree(bench, object, &peer)
@@ -268,9 +268,8 @@ impl OnToken for Signing {
 }
 
 impl OnToken for Agreement {
-    fn public(_: Algorithm, bytes: Option<&[u8]>) -> Result<AgreementKey> {
-        let bytes = bytes.unwrap_or_default().try_into().map_err(|_| no_point())?;
-        Ok(AgreementKey::X25519(bytes))
+    fn public(algorithm: Algorithm, bytes: Option<&[u8]>) -> Result<AgreementKey> {
+        AgreementKey::from_bytes(algorithm, bytes.unwrap_or_default()).map_err(|e| no_point().with_source(e))
     }
 
     fn public_bytes(key: &KeyHandle<Self>) -> Option<&[u8]> {

@@ -1,6 +1,6 @@
 //! The PKCS#11 backend on a token that fails, by a module around SoftHSM that follows a script (`tests/chaos-module`): every
-//! function that the backend calls, every class of answer, once and always. What comes of each case is on record, in
-//! tests/golden/pkcs11-chaos.txt.
+//! function that the backend calls, every class of answer, once and always; every function that hangs; and lies. What comes of
+//! each case is on record, in tests/golden/pkcs11-chaos.txt and tests/golden/pkcs11-lies.txt.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,6 +9,7 @@
     reason = "these are tests"
 )]
 
+mod lies;
 mod world;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ockam_kms_tests::softhsm::{Part, SoftHsm};
-use vault::{Error, Retry};
+use vault::{Error, Kind, Retry};
 
 use world::{Operation, World};
 
@@ -211,10 +212,77 @@ fn every_answer_of_every_function_ends_in_its_class() {
             }
             hsm.report(&text);
         }
-        Part::All(reports) => {
-            let mut lines: Vec<_> = reports.iter().flat_map(|report| report.lines()).collect();
-            lines.sort_unstable();
-            golden("pkcs11-chaos.txt", &(lines.join("\n") + "\n"));
+        Part::All(reports) => golden("pkcs11-chaos.txt", &sorted(&reports)),
+    }
+}
+
+/// What the parts of a test reported, as one text.
+fn sorted(reports: &[String]) -> String {
+    let mut lines: Vec<_> = reports.iter().flat_map(|report| report.lines()).collect();
+    lines.sort_unstable();
+    lines.join("\n") + "\n"
+}
+
+/// The deadline where it is waited for.
+const SHORT: Duration = Duration::from_secs(3);
+
+#[test]
+fn lies_are_noticed_where_they_can_be() {
+    let parts = 8;
+    let test = "lies_are_noticed_where_they_can_be";
+    match SoftHsm::enter_part(test, parts) {
+        Part::One(hsm, part) => {
+            let mut world = World::new(&hsm, SHORT);
+            let mut text = String::new();
+            for (function, operation, how) in lies::lies().iter().skip(part).step_by(parts) {
+                let outcome = case(&mut world, *operation, &format!("{function} {how}"), SHORT);
+                let _ = writeln!(text, "{function} {operation:?} {how}: {outcome}");
+            }
+            hsm.report(&text);
         }
+        Part::All(reports) => golden("pkcs11-lies.txt", &sorted(&reports)),
+    }
+}
+
+#[test]
+fn what_hangs_ends_at_its_deadline() {
+    let parts = 8;
+    let Part::One(hsm, part) = SoftHsm::enter_part("what_hangs_ends_at_its_deadline", parts) else { return };
+    hsm.report("");
+    let mut world = World::new(&hsm, SHORT);
+    let all =
+        FUNCTIONS.iter().flat_map(|(function, operations)| operations.iter().map(move |o| (function, *o)));
+    for (function, operation) in all.skip(part).step_by(parts) {
+        let outcome = case(&mut world, operation, &format!("{function} call 1 hang"), SHORT);
+        let fine = ["unavailable After", "unavailable Indeterminate"].contains(&outcome.as_str());
+        assert!(fine, "{function} {operation:?}: {outcome}");
+    }
+}
+
+#[test]
+fn what_is_late_is_waited_for() {
+    let Some(hsm) = SoftHsm::enter("what_is_late_is_waited_for") else { return };
+    let mut world = World::new(&hsm, DEADLINE * 12);
+    for operation in lies::LATE {
+        let rules: String =
+            FUNCTIONS.iter().map(|(function, _)| format!("{function} always delay 20\n")).collect();
+        assert_eq!(case(&mut world, operation, &rules, DEADLINE * 12), "ok", "{operation:?}");
+    }
+}
+
+#[test]
+fn no_pin_is_given_to_a_token_that_would_lock() {
+    let Some(hsm) = SoftHsm::enter("no_pin_is_given_to_a_token_that_would_lock") else { return };
+    let mut world = World::new(&hsm, DEADLINE);
+    for (flags, logins) in [("0x40000", 0), ("0x20000", 0), ("0x10000", 1)] {
+        world.prepare(OpenVault);
+        world.chaos.script(&format!("C_GetTokenInfo always set {flags}"));
+        let opened = world.run(OpenVault);
+        assert_eq!(opened.is_ok(), logins == 1, "{flags}: {opened:?}");
+        if let Err(error) = opened {
+            assert_eq!((error.kind(), error.retry()), (Kind::Denied, Retry::NeedsOperator), "{error}");
+        }
+        assert_eq!(world.chaos.calls().get("C_Login").copied().unwrap_or_default(), logins, "{flags}");
+        world.chaos.clear();
     }
 }
