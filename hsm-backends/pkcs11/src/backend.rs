@@ -20,10 +20,10 @@ use crate::address::{Address, PinSource, Token};
 use crate::desk::{Bench, Desk, Offer, Station};
 use crate::errors::Trouble;
 use crate::keeper::Keeper;
+use crate::keys::{self, KeyId};
 use crate::make;
 use crate::module::{Module, Pass};
 use crate::quirks::{self, X25519Route};
-use crate::template::Naming;
 use crate::trust;
 use crate::vault::Pkcs11Vault;
 
@@ -300,11 +300,12 @@ fn survey(pool: &Pool<Desk>, offer: Offer) -> Result<Offer> {
 }
 
 fn try_x25519(bench: &mut Bench<'_>) -> std::result::Result<bool, Trouble> {
-    let naming = Naming { label: b"", id: b"" };
-    match make::by_route(bench, X25519Route::Edwards, &naming) {
-        Ok(made) => {
-            made.destroy(bench)?;
-            Ok(true)
+    let id = KeyId::new(Algorithm::X25519, "")?;
+    match make::by_route(bench, X25519Route::Edwards, &id.naming()) {
+        Ok(()) => {
+            let made = keys::made(bench, &id)?;
+            keys::remove(bench, &id)?;
+            Ok(made.is_some())
         }
         Err(trouble) if trouble.remedy() == crate::errors::Remedy::None => {
             bench.renew_session();

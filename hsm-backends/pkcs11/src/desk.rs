@@ -448,7 +448,11 @@ impl<'a> Bench<'a> {
 
     /// For a device that answers something impossible.
     pub(crate) fn nonsense(&self, what: &str) -> Trouble {
-        Error::new(Kind::Backend, format!("token `{}` returned {what}", self.token().label)).into()
+        self.nonsense_error(what).into()
+    }
+
+    pub(crate) fn nonsense_error(&self, what: &str) -> Error {
+        Error::new(Kind::Backend, format!("token `{}` returned {what}", self.token().label))
     }
 
     /// The X25519 way of this token.

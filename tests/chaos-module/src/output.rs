@@ -1,6 +1,8 @@
 //! What a function returns through its pointers, and how it is made a lie.
 
-use cryptoki_sys::{CK_ATTRIBUTE, CK_MECHANISM_INFO, CK_SESSION_INFO, CK_TOKEN_INFO, CK_ULONG};
+use cryptoki_sys::{
+    CK_ATTRIBUTE, CK_MECHANISM_INFO, CK_SESSION_INFO, CK_TOKEN_INFO, CK_ULONG, CK_UNAVAILABLE_INFORMATION,
+};
 
 use crate::script::{Action, Lie};
 
@@ -33,7 +35,9 @@ impl Output {
                     let Ok(place) = usize::try_from(place) else { return };
                     // SAFETY: the template has `count` entries, by the contract of C_GetAttributeValue.
                     let entry = unsafe { template.add(place).as_mut() };
-                    if let Some(entry) = entry.filter(|entry| entry.type_ == *attribute) {
+                    let told =
+                        |entry: &&mut CK_ATTRIBUTE| entry.type_ == *attribute && !is_fatal(entry, *lie);
+                    if let Some(entry) = entry.filter(told) {
                         // SAFETY: where the entry has a value, it is as long as the entry says.
                         unsafe { Self::Bytes(entry.pValue.cast(), &raw mut entry.ulValueLen).lie(*lie) };
                     }
@@ -99,6 +103,13 @@ impl Output {
             _ => {}
         }
     }
+}
+
+/// Whether the library that reads a value would read on beyond its buffer.
+fn is_fatal(entry: &CK_ATTRIBUTE, lie: Lie) -> bool {
+    let Lie::Length(change) = lie else { return false };
+    let told = change.of(entry.ulValueLen);
+    !entry.pValue.is_null() && told > entry.ulValueLen && told != CK_UNAVAILABLE_INFORMATION
 }
 
 #[cfg(test)]

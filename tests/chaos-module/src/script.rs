@@ -8,7 +8,7 @@
 //! C_Sign                call 1   length +1              what is said of a length: N, +N or -N
 //! C_Sign                always   flip                   a bit of what is returned
 //! C_GetTokenInfo        always   set 0x40000            bits of the flags, or the state of a session
-//! C_GetAttributeValue   always   attribute 0x180 flip   the same for one attribute
+//! C_GetAttributeValue   always   attribute 0x180 flip   the same for one attribute; none that is read is said to be longer
 //! C_SignInit            always   other-key              the key that was used before this one
 //! ```
 //!

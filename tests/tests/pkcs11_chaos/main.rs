@@ -250,10 +250,14 @@ fn what_hangs_ends_at_its_deadline() {
     let Part::One(hsm, part) = SoftHsm::enter_part("what_hangs_ends_at_its_deadline", parts) else { return };
     hsm.report("");
     let mut world = World::new(&hsm, SHORT);
-    let all =
-        FUNCTIONS.iter().flat_map(|(function, operations)| operations.iter().map(move |o| (function, *o)));
-    for (function, operation) in all.skip(part).step_by(parts) {
-        let outcome = case(&mut world, operation, &format!("{function} call 1 hang"), SHORT);
+    let mut cases: Vec<_> = FUNCTIONS
+        .iter()
+        .flat_map(|(function, operations)| operations.iter().map(move |o| (function, *o)))
+        .collect();
+    // The prelude of these is for the first calls, which a call that hung before may be, when it goes on: one for each part.
+    cases.sort_by_key(|(_, operation)| *operation != Return);
+    for (function, operation) in cases.into_iter().skip(part).step_by(parts) {
+        let outcome = case(&mut world, operation, &format!("{function} always hang"), SHORT);
         let fine = ["unavailable After", "unavailable Indeterminate"].contains(&outcome.as_str());
         assert!(fine, "{function} {operation:?}: {outcome}");
     }

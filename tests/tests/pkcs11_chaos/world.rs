@@ -56,6 +56,9 @@ impl Operation {
 /// The keys that are there before anything goes wrong, and what software knows of them.
 struct Keys {
     signing: KeyHandle<Signing>,
+    /// Others, that must not be used.
+    other_signing: KeyHandle<Signing>,
+    other_sealing: KeyHandle<Sealing>,
     agreement: KeyHandle<Agreement>,
     sealing: KeyHandle<Sealing>,
     sealed: Vec<u8>,
@@ -94,16 +97,19 @@ impl World {
         let vault = block_on(backend.open(&uri, Arc::new(Nobody))).unwrap();
         let soft: Arc<dyn Vault> = Arc::new(SoftVault::in_memory().unwrap());
         let signing = block_on(vault.signing().unwrap().generate(&KeySpec::p256(name("signing")))).unwrap();
-        // Another key, that must not be used.
-        block_on(vault.signing().unwrap().generate(&KeySpec::p256(name("other-signing")))).unwrap();
+        let other_signing =
+            block_on(vault.signing().unwrap().generate(&KeySpec::p256(name("other-signing")))).unwrap();
         let agreement = KeySpec::x25519(name("agreement"));
         let peer = block_on(soft.agreement().unwrap().generate(&agreement)).unwrap();
         let agreement = block_on(vault.agreement().unwrap().generate(&agreement)).unwrap();
         let agreed = block_on(soft.agreement().unwrap().agree(&peer, agreement.public())).unwrap();
         let spec = KeySpec::aes256_gcm(name("sealing"));
         let sealing = block_on(vault.sealing().unwrap().generate(&spec)).unwrap();
+        let other_sealing = KeySpec::aes256_gcm(name("other-sealing"));
+        let other_sealing = block_on(vault.sealing().unwrap().generate(&other_sealing)).unwrap();
         let sealed = block_on(vault.sealing().unwrap().seal(&sealing, MESSAGE, b"a")).unwrap();
-        let keys = Keys { signing, agreement, sealing, sealed, peer: peer.public().clone(), agreed };
+        let peer = peer.public().clone();
+        let keys = Keys { signing, other_signing, other_sealing, agreement, sealing, sealed, peer, agreed };
         let module = Pkcs11::new(uri.require("module-path").unwrap()).unwrap();
         Self { chaos, uri, backend, module, vault: Some(vault), keys, sealed: None, made: 0 }
     }
@@ -153,13 +159,27 @@ impl World {
     /// What has to be there before.
     pub(crate) fn prepare(&mut self, operation: Operation) {
         self.made += 1;
-        let facet = self.vault().signing().unwrap();
         match operation {
             Operation::OpenVault => self.vault = None,
-            Operation::Destroy => drop(block_on(facet.generate(&KeySpec::p256(self.new_name()))).unwrap()),
+            Operation::Destroy => {
+                let facet = self.vault().signing().unwrap();
+                block_on(facet.generate(&KeySpec::p256(self.new_name()))).unwrap();
+            }
             // The first use of a key looks at it; what is tried is the second.
             Operation::OpenKey | Operation::Agree | Operation::Seal | Operation::Unseal => {
                 self.run(operation).unwrap();
+            }
+            _ => {}
+        }
+        // The keys that the module uses when it takes the one before.
+        match operation {
+            Operation::Sign => {
+                let facet = self.vault().signing().unwrap();
+                block_on(facet.sign(&self.keys.other_signing, MESSAGE)).unwrap();
+            }
+            Operation::Seal | Operation::Unseal => {
+                let facet = self.vault().sealing().unwrap();
+                block_on(facet.seal(&self.keys.other_sealing, MESSAGE, b"a")).unwrap();
             }
             _ => {}
         }
@@ -178,8 +198,12 @@ impl World {
             Operation::OpenVault => {}
             Operation::Sign | Operation::SignAnew | Operation::Return => self.sign()?,
             Operation::OpenKey => {
-                if block_on(signing.open(self.keys.signing.uri()))? != self.keys.signing {
+                let key = block_on(signing.open(self.keys.signing.uri()))?;
+                if key.public() != self.keys.signing.public() {
                     wrong("another key");
+                }
+                if key != self.keys.signing {
+                    return Ok("ok, with another id");
                 }
             }
             Operation::Agree => {
@@ -220,7 +244,7 @@ impl World {
             Operation::List => {
                 let listed = block_on(vault.listing().unwrap().list())?;
                 let names: Vec<_> = listed.iter().map(|info| info.name.as_str()).collect();
-                let all = ["agreement", "other-signing", "sealing", "signing"];
+                let all = ["agreement", "other-sealing", "other-signing", "sealing", "signing"];
                 if names.iter().any(|name| !all.contains(name)) {
                     return Ok("other names");
                 }
