@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use cryptoki::context::Pkcs11;
 use vault::{KeyUri, Scheme};
 
 /// The user PIN of every token here.
@@ -89,6 +90,15 @@ impl Kryoptic {
     #[must_use]
     pub fn log_in_elsewhere(&self, pin: &str) -> bool {
         self.run(&["--login", "--pin", pin, "--list-objects"]).status.success()
+    }
+
+    /// Ends what the module of this process knows of the token: it tells of a PIN's tries what it saw itself since it was
+    /// started. A vault starts it again.
+    ///
+    /// # Panics
+    /// When it cannot be finalised.
+    pub fn start_afresh(&self) {
+        Pkcs11::new(self.module()).unwrap().finalize().unwrap();
     }
 
     fn module(&self) -> PathBuf {

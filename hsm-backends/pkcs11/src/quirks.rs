@@ -24,6 +24,8 @@
 //!   opened is looked for once more after a reset ([`crate::backend`]).
 //! * **Nonces of its own.** By their manuals a Luna in FIPS mode and a CloudHSM do not take a nonce for AES-GCM, and write their own
 //!   over it: what is there after the call is kept.
+//! * **Tries as they were.** What kryoptic tells of a PIN's tries is what it saw itself since `C_Initialize`: a process that
+//!   was refused for the last try does not learn that another one gave the tries back before it is started again.
 //! * **A key that is no more** is `CKR_OBJECT_HANDLE_INVALID` on SoftHSM, also for a key deleted by another process, and
 //!   `CKR_GENERAL_ERROR` on kryoptic when the token was re-initialised: the first is looked up again, the second leads to
 //!   a look at the token, and then to the same.

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ockam_kms_tests::softhsm::{Part, SoftHsm};
-use vault::{Error, Kind, Retry};
+use vault::{Error, Kind, Left, Retry};
 
 use world::{Operation, World};
 
@@ -288,5 +288,14 @@ fn no_pin_is_given_to_a_token_that_would_lock() {
         }
         assert_eq!(world.chaos.calls().get("C_Login").copied().unwrap_or_default(), logins, "{flags}");
         world.chaos.clear();
+    }
+    // A vault that is open says what its token says.
+    for (flags, left) in
+        [("0x40000", Left::Exactly(0)), ("0x20000", Left::Exactly(1)), ("0x10000", Left::Fewer)]
+    {
+        world.chaos.script(&format!("C_GetTokenInfo always set {flags}"));
+        let inventory = world.inventory();
+        assert_eq!(inventory.tries().iter().map(|tries| tries.left).collect::<Vec<_>>(), [left]);
+        assert_eq!(inventory.warnings().len(), 1, "{:?}", inventory.warnings());
     }
 }

@@ -11,8 +11,8 @@ use ockam_kms_tests::softhsm::SoftHsm;
 use pkcs11::Pkcs11Backend;
 use vault::soft::SoftVault;
 use vault::{
-    Agreement, AgreementKey, Agreer, Backend, Error, KeyHandle, KeyName, KeySpec, KeyUri, Kind, Nobody,
-    Result, Sealer, Sealing, SealingFacet, SecretBytes, Signer, Signing, Vault, block_on,
+    Agreement, AgreementKey, Agreer, Backend, Error, Inventory, KeyHandle, KeyName, KeySpec, KeyUri, Kind,
+    Nobody, Result, Sealer, Sealing, SealingFacet, SecretBytes, Signer, Signing, Vault, block_on,
 };
 
 pub(crate) const MESSAGE: &[u8] = b"message";
@@ -136,6 +136,10 @@ impl World {
 
     fn vault(&self) -> &Arc<dyn Vault> {
         self.vault.as_ref().expect("the vault is open")
+    }
+
+    pub(crate) fn inventory(&self) -> Inventory {
+        block_on(self.vault().inventory()).unwrap()
     }
 
     fn sign(&self) -> Result<()> {
