@@ -2,6 +2,7 @@
 #
 #   make demo    the main job, from a SoftHSM token to a policy decision, printed command by command
 #   make test    every test
+#   make test-kryoptic  the PKCS#11 backend on another token, which is built first (half an hour, once)
 #   make torture 1,000 kills of the authority, 200 deaths within a signature
 #   make constant-time  signing, agreeing, unsealing and comparing in release code, under valgrind
 #   make check   formatting, lints, documentation, licences
@@ -15,7 +16,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture constant-time check bench interop release reproduce sbom mutants policy-soak fuzz
+.PHONY: help setup demo test test-kryoptic torture constant-time check bench interop release reproduce sbom mutants policy-soak fuzz
 
 # Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop, bench and fuzz are workspaces of
 # their own, with heavy dependencies of their own, so each has a directory of its own in it.
@@ -24,6 +25,7 @@ INTEROP_TARGET := $(TARGET)/interop
 BENCH_TARGET := $(TARGET)/bench
 CONSTANT_TIME_TARGET := $(TARGET)/constant-time
 FUZZ_TARGET := $(TARGET)/fuzz
+KRYOPTIC_TARGET := $(TARGET)/kryoptic
 export CARGO_TERM_COLOR ?= auto
 
 help:
@@ -43,11 +45,18 @@ interop:
 
 test: setup interop
 	cargo build --locked --workspace --bins
+	cargo build --locked -p ockam-kms-chaos-module
 	OCKAM_JUDGE="$(INTEROP_TARGET)/debug/ockam-judge" cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc
 	cd tests/interop && CARGO_TARGET_DIR="$(INTEROP_TARGET)" cargo nextest run --locked
 	$(MAKE) constant-time
 	$(MAKE) fuzz FUZZ_SECONDS=3
+
+# Another PKCS#11 module than SoftHSM, with quirks of its own.
+test-kryoptic:
+	@scripts/setup --kryoptic
+	cd tests/kryoptic && CARGO_TARGET_DIR="$(KRYOPTIC_TARGET)" cargo build --locked --release
+	OCKAM_KMS_KRYOPTIC="$(KRYOPTIC_TARGET)/release/libkryoptic_pkcs11.so" cargo nextest run --locked -p ockam-kms-tests --features kryoptic --test kryoptic
 
 # What is done with secrets, in its release code under valgrind: no jump and no address depends on them.
 constant-time: setup
@@ -66,7 +75,8 @@ check:
 	cd bench && cargo fmt --check
 	cd tests/constant-time && cargo fmt --check
 	cd fuzz && cargo fmt --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cd tests/kryoptic && cargo fmt --check
+	cargo clippy --locked --workspace --all-targets --features ockam-kms-tests/kryoptic -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	cargo deny --locked check bans licenses sources
 

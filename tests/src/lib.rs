@@ -1,9 +1,11 @@
 //! What the tests of several crates share: fixtures.
 
 pub mod awskms;
+pub mod chaos;
 pub mod cli;
 pub mod crash;
 pub mod judge;
+pub mod kryoptic;
 pub mod names;
 pub mod p11kit;
 pub mod piv;

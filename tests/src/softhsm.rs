@@ -29,11 +29,21 @@ pub const PIN: &str = "7305-user";
 pub const SO_PIN: &str = "7305-officer";
 
 const DIRECTORY: &str = "OCKAM_KMS_TEST_SOFTHSM";
+const PART: &str = "OCKAM_KMS_TEST_PART";
 
 /// The directory of one test's tokens.
 #[derive(Debug)]
 pub struct SoftHsm {
     directory: PathBuf,
+}
+
+/// Where a test that is done in parts stands.
+#[derive(Debug)]
+pub enum Part {
+    /// In a child: the fixture, and which part to do.
+    One(SoftHsm, usize),
+    /// In the test itself: what the parts reported.
+    All(Vec<String>),
 }
 
 impl SoftHsm {
@@ -47,16 +57,59 @@ impl SoftHsm {
             return Some(Self { directory: directory.into() });
         }
         let (directory, hsm) = Self::prepare();
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args([test, "--exact", "--nocapture"])
-            .env("SOFTHSM2_CONF", hsm.conf())
-            .env(DIRECTORY, &hsm.directory)
-            .env("P11_KIT_SERVER_ADDRESS", format!("unix:path={}", hsm.p11_kit_socket().display()))
-            .status()
-            .unwrap();
+        let status = hsm.child(test).status().unwrap();
         assert!(status.success(), "`{test}` failed in its child process: {status}");
         drop(directory);
         None
+    }
+
+    /// As [`enter`](Self::enter), for a test that is done in parts, at the same time, each in a child process and with tokens
+    /// of its own.
+    ///
+    /// # Panics
+    /// When a child fails.
+    #[must_use]
+    pub fn enter_part(test: &str, parts: usize) -> Part {
+        if let Some(directory) = std::env::var_os(DIRECTORY) {
+            let part = std::env::var(PART).unwrap().parse().unwrap();
+            return Part::One(Self { directory: directory.into() }, part);
+        }
+        let prepared: Vec<_> = (0..parts).map(|_| Self::prepare()).collect();
+        let children: Vec<_> = prepared
+            .iter()
+            .enumerate()
+            .map(|(part, (_, hsm))| hsm.child(test).env(PART, part.to_string()).spawn().unwrap())
+            .collect();
+        let ended: Vec<_> = children.into_iter().map(|mut child| child.wait().unwrap()).collect();
+        for (part, status) in ended.into_iter().enumerate() {
+            assert!(status.success(), "part {part} of `{test}` failed in its child process: {status}");
+        }
+        Part::All(prepared.iter().map(|(_, hsm)| fs::read_to_string(hsm.reported()).unwrap()).collect())
+    }
+
+    /// In a part: what the whole test gets to see of it.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn report(&self, text: &str) {
+        fs::write(self.reported(), text).unwrap();
+    }
+
+    fn reported(&self) -> PathBuf {
+        self.directory.join("report")
+    }
+
+    /// The same test once more, with these tokens.
+    fn child(&self, test: &str) -> Command {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child
+            .args([test, "--exact", "--nocapture"])
+            .env("SOFTHSM2_CONF", self.conf())
+            .env(DIRECTORY, &self.directory)
+            .env("P11_KIT_SERVER_ADDRESS", format!("unix:path={}", self.p11_kit_socket().display()))
+            .env("CHAOS_MODULE", MODULE)
+            .env("CHAOS_SCRIPT", self.chaos_script());
+        child
     }
 
     /// A directory for tokens whose `SOFTHSM2_CONF` the caller hands to the programs it starts.
@@ -105,6 +158,12 @@ impl SoftHsm {
     #[must_use]
     pub fn p11_kit_socket(&self) -> PathBuf {
         self.directory.join("p11.sock")
+    }
+
+    /// Where the chaos module looks for its script ([`crate::chaos`]).
+    #[must_use]
+    pub fn chaos_script(&self) -> PathBuf {
+        self.directory.join("chaos")
     }
 
     /// Makes a token and a file with its PIN, and returns the URI of a vault on it.

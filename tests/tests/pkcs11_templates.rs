@@ -244,33 +244,74 @@ fn every_wrong_attribute_of_the_other_keys_is_named() {
 }
 
 #[test]
+fn a_key_on_p256_signs_or_agrees() {
+    let Some(hsm) = SoftHsm::enter("a_key_on_p256_signs_or_agrees") else { return };
+    let vault = open(&hsm.init("t"));
+    let raw = Raw::new("t");
+    let (sign, agree) = (PurposeKind::Signing, PurposeKind::Agreement);
+    let pair =
+        |label: &str, template: &[Attribute]| raw.pair(&Mechanism::EccKeyPairGen, P256, label, template);
+    let not_for = |purpose, label| {
+        let error = try_open(&*vault, purpose, label).expect_err("a key for something else");
+        assert_eq!(error.kind(), Kind::Invalid, "{error}");
+        assert!(error.to_string().contains(&format!("is not for {purpose}")), "{error}");
+    };
+    pair("agrees", &template("agrees", agree));
+    try_open(&*vault, agree, "agrees").expect("the right template");
+    not_for(sign, "agrees");
+    pair("signs", &template("signs", sign));
+    not_for(agree, "signs");
+    // One that does both, or nothing, is neither.
+    for (label, mutation) in [("both", Attribute::Sign(true)), ("nothing", Attribute::Derive(false))] {
+        pair(label, &changed(template(label, agree), &mutation));
+        not_for(agree, label);
+        refused(&*vault, sign, label, "CKA_");
+    }
+    for mutation in [Attribute::Decrypt(true), Attribute::Unwrap(true), Attribute::Extractable(true)] {
+        let label = format!("agree-{mutation:?}").replace(['(', ')'], "-");
+        pair(&label, &changed(template(&label, agree), &mutation));
+        refused(&*vault, agree, &label, &mutation.attribute_type().to_string());
+    }
+}
+
+#[test]
 fn a_public_half_that_belongs_to_another_key_is_noticed() {
     let Some(hsm) = SoftHsm::enter("a_public_half_that_belongs_to_another_key_is_noticed") else { return };
     let vault = open(&hsm.init("t"));
+    for (by, curve, key_type) in [
+        (Mechanism::EccEdwardsKeyPairGen, X25519, KeyType::EC_EDWARDS),
+        (Mechanism::EccKeyPairGen, P256, KeyType::EC),
+    ] {
+        foreign_public_half(&*vault, &by, curve, key_type);
+    }
+}
+
+fn foreign_public_half(vault: &dyn Vault, by: &Mechanism<'_>, curve: &[u8], key_type: KeyType) {
     let raw = Raw::new("t");
     let agree = PurposeKind::Agreement;
-    for label in ["a", "b"] {
-        raw.pair(&Mechanism::EccEdwardsKeyPairGen, X25519, label, &template(label, agree));
-        try_open(&*vault, agree, label).expect("its own public half");
+    let [one, other] = ["a", "b"].map(|label| format!("{label}{}", curve.len()));
+    for label in [&one, &other] {
+        raw.pair(by, curve, label, &template(label, agree));
+        try_open(vault, agree, label).expect("its own public half");
     }
     let public = |label: &str| raw.find(ObjectClass::PUBLIC_KEY, label)[0];
-    let point = raw.session().get_attributes(public("b"), &[AttributeType::EcPoint]).unwrap().remove(0);
-    raw.session().destroy_object(public("a")).unwrap();
-    assert_eq!(try_open(&*vault, agree, "a").unwrap_err().kind(), Kind::Corrupt, "without a public half");
+    let point = raw.session().get_attributes(public(&other), &[AttributeType::EcPoint]).unwrap().remove(0);
+    raw.session().destroy_object(public(&one)).unwrap();
+    assert_eq!(try_open(vault, agree, &one).unwrap_err().kind(), Kind::Corrupt, "without a public half");
     let foreign = [
         Attribute::Class(ObjectClass::PUBLIC_KEY),
-        Attribute::KeyType(KeyType::EC_EDWARDS),
+        Attribute::KeyType(key_type),
         Attribute::Token(true),
         Attribute::Private(false),
-        Attribute::EcParams(X25519.to_vec()),
+        Attribute::EcParams(curve.to_vec()),
         point,
-        Attribute::Label(b"a".to_vec()),
-        Attribute::Id(b"a".to_vec()),
+        Attribute::Label(one.as_bytes().to_vec()),
+        Attribute::Id(one.as_bytes().to_vec()),
     ];
     raw.session().create_object(&foreign).unwrap();
-    assert_eq!(try_open(&*vault, agree, "a").unwrap_err().kind(), Kind::Corrupt, "with a foreign one");
+    assert_eq!(try_open(vault, agree, &one).unwrap_err().kind(), Kind::Corrupt, "with a foreign one");
     raw.session().create_object(&foreign).unwrap();
-    assert_eq!(try_open(&*vault, agree, "a").unwrap_err().kind(), Kind::Invalid, "with two of them");
+    assert_eq!(try_open(vault, agree, &one).unwrap_err().kind(), Kind::Invalid, "with two of them");
 }
 
 #[test]

@@ -481,6 +481,16 @@ fn the_program_works_with_a_tpm() {
     let lines = check["lines"].as_array().unwrap();
     assert_eq!(lines.len(), 9, "{lines:?}");
     assert!(lines.iter().all(|line| line["ok"] == true), "{lines:?}");
+    let inventory = &check["inventory"];
+    assert_eq!(inventory["product"], "IBM SW TPM", "{inventory}");
+    assert_eq!(inventory["versions"][0]["what"], "firmware", "{inventory}");
+    assert_eq!(inventory["tries"][0]["left"], 32, "{inventory}");
+    assert_eq!(inventory["default_secrets"][0], "lockout authorization", "{inventory}");
+    let warnings = check["warnings"].to_string();
+    assert!(warnings.contains("lockout authorization") && warnings.contains("in software"), "{warnings}");
+    tpm.tool("tpm2_changeauth -c lockout changed");
+    let check = kms.run(&["vault", "check", "tpm", "--output", "json"]).code(0).json();
+    assert_eq!(check["inventory"]["default_secrets"], serde_json::json!([]), "{check}");
     kms.run(&["vault", "create", "soft"]).code(0);
     kms.run(&["identity", "create", "anna", "--vault", "tpm"]).code(0);
     kms.run(&["identity", "create", "bert", "--vault", "soft"]).code(0);

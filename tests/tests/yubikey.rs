@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use ockam_kms_tests::piv::PivCard;
 use vault::{
-    Algorithm, Backend as _, Error, KeyName, KeySpec, KeyUri, Kind, Nobody, Retry, Scheme, Vault, block_on,
-    conformance,
+    Algorithm, Backend as _, Error, KeyName, KeySpec, KeyUri, Kind, Left, Nobody, Retry, Scheme, Vault,
+    block_on, conformance,
 };
 use yubikey_vault::YubiKeyBackend;
 
@@ -246,6 +246,39 @@ fn secrets_of_the_factory_are_refused() {
     let vault = open(&card.uri().with("allow-default-secrets", "yes").unwrap());
     let key = p256(&*vault, "toy");
     sign(&*vault, &key, b"x").unwrap();
+    assert_eq!(inventory(&vault).0.default_secrets(), ["PIN", "PUK", "management key"]);
+}
+
+/// What a card says of itself, and the room for keys that it has.
+fn inventory(vault: &Arc<dyn Vault>) -> (vault::Inventory, Option<u64>) {
+    let inventory = patiently(|| block_on(vault.inventory()));
+    let room = &inventory.capacity()[0];
+    assert_eq!((room.what, room.total), ("key slots", Some(24)));
+    let free = room.free;
+    (inventory, free)
+}
+
+#[test]
+fn a_card_says_what_it_is() {
+    let Some(card) = enter("a_card_says_what_it_is", NEW) else { return };
+    let vault = open(&card.uri());
+    let (told, free) = inventory(&vault);
+    assert_eq!((told.versions()[0].value.as_str(), free), (NEW, Some(24)));
+    let tries: Vec<_> = told.tries().iter().map(|tries| (tries.secret, tries.left)).collect();
+    assert_eq!(tries, [("PIN", Left::Exactly(3)), ("PUK", Left::Exactly(3))]);
+    assert!(told.default_secrets().is_empty() && told.weaknesses().next().is_none(), "{told:?}");
+    let key = p256(&*vault, "issuer");
+    assert_eq!(inventory(&vault).1, Some(23));
+    block_on(vault.signing().unwrap().destroy(key)).unwrap();
+    assert_eq!(inventory(&vault).1, Some(24));
+}
+
+#[test]
+fn an_old_card_is_warned_of() {
+    let Some(card) = enter("an_old_card_is_warned_of", OLD) else { return };
+    let (told, _) = inventory(&open(&card.uri()));
+    let weaknesses: Vec<_> = told.weaknesses().map(|(weakness, _)| weakness.id).collect();
+    assert_eq!(weaknesses, ["CVE-2024-45678 (EUCLEAK, YSA-2024-03)"]);
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod evidence;
 mod facet;
 mod handle;
 mod interact;
+mod inventory;
 pub mod memory;
 mod public;
 mod purpose;
@@ -41,6 +42,7 @@ mod secret;
 pub mod soft;
 mod spec;
 mod uri;
+mod weaknesses;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -57,12 +59,14 @@ pub use facet::{
 };
 pub use handle::{KeyHandle, VaultId};
 pub use interact::{Ask, Interact, Nobody};
+pub use inventory::{Capacity, Inventory, Left, Tries, Version};
 pub use public::{AgreementKey, Ed25519Point, P256Point, Signature, SignatureVerified, VerifyingKey};
 pub use purpose::{Agreement, Purpose, PurposeKind, Sealing, Signing};
 pub use registry::{Backend, Registry};
 pub use secret::{MAX_PASSPHRASE, SecretBytes};
 pub use spec::{Algorithm, KeyName, KeySpec, MAX_KEY_NAME};
 pub use uri::{KeyUri, MAX_URI, Scheme};
+pub use weaknesses::Weakness;
 
 use std::fmt;
 
@@ -105,6 +109,12 @@ pub trait Vault: fmt::Debug + Send + Sync {
     /// Taking destructions back, if it only schedules them.
     fn restoring(&self) -> Option<&dyn RestoringFacet> {
         None
+    }
+
+    /// What the device that keeps the keys says it is. Asked of it anew each time, without using a key; empty where nothing
+    /// is known.
+    fn inventory(&self) -> Pending<'_, Inventory> {
+        Box::pin(std::future::ready(Ok(Inventory::default())))
     }
 
     /// Whether what it returns comes from outside this program and is checked before it is used. True for everything but

@@ -5,13 +5,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_kms::meta::PKG_VERSION;
 use sha2::{Digest as _, Sha256};
 use vault::device::{Answer, Effect};
 use vault::{
     Agreement, AgreementFacet, AgreementKey, Algorithm, AttestationFacet, Capabilities, Capability, Custody,
-    Error, KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending,
-    Presence, Protection, Purpose, RestoringFacet, Result, Scheme, Sealing, SealingFacet, SecretBytes,
-    Signature, Signing, SigningFacet, Vault, VaultId, VerifyingKey,
+    Error, Inventory, KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet,
+    MAX_SEAL, Pending, Presence, Protection, Purpose, RestoringFacet, Result, Scheme, Sealing, SealingFacet,
+    SecretBytes, Signature, Signing, SigningFacet, Vault, VaultId, VerifyingKey,
 };
 use zeroize::Zeroizing;
 
@@ -122,6 +123,13 @@ impl Vault for AwsKmsVault {
 
     fn restoring(&self) -> Option<&dyn RestoringFacet> {
         Some(self)
+    }
+
+    /// Of a service there is no version to tell, but of the software that reaches it. Its quotas only AWS's own tools know.
+    fn inventory(&self) -> Pending<'_, Inventory> {
+        let inventory =
+            Inventory::new("AWS KMS").with_version("library", "AWS SDK for Rust, KMS", PKG_VERSION);
+        Box::pin(std::future::ready(Ok(inventory)))
     }
 }
 

@@ -20,10 +20,10 @@ use crate::address::{Address, PinSource, Token};
 use crate::desk::{Bench, Desk, Offer, Station};
 use crate::errors::Trouble;
 use crate::keeper::Keeper;
+use crate::keys::{self, KeyId};
 use crate::make;
 use crate::module::{Module, Pass};
 use crate::quirks::{self, X25519Route};
-use crate::template::Naming;
 use crate::trust;
 use crate::vault::Pkcs11Vault;
 
@@ -91,6 +91,8 @@ impl Backend for Pkcs11Backend {
 
 /// The pause before a token that was not found is looked for again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often that is.
+const LOOKS: u32 = 2;
 
 /// What the first look at a token shows.
 struct Seen {
@@ -169,36 +171,29 @@ fn within<T: Send + 'static>(
 }
 
 /// Finds the token of the address. A token that came after `C_Initialize` may show only after another one (quirks:
-/// frozen slots, torn reads).
+/// frozen slots, torn reads), and a failure may have passed.
 fn look(module: &Arc<Module>, address: &Address, deadline: Instant) -> Result<Seen> {
     module.start(deadline)?;
-    let pass = module.enter(deadline)?;
-    let generation = pass.generation();
-    match look_once(&pass, address) {
-        Err(error) if error.kind() == Kind::NotFound => {
-            drop(pass);
-            look_again(module, address, generation, deadline).ok_or(error)
+    let mut looks = 0..LOOKS;
+    loop {
+        let (seen, generation) = match module.enter(deadline) {
+            Ok(pass) => (look_once(&pass, address), pass.generation()),
+            // It stands still after a reset that failed.
+            Err(error) => (Err(error), module.generation()),
+        };
+        match seen {
+            Err(error) if may_pass(&error) && looks.next().is_some() => {
+                thread::sleep(LOOK_AGAIN);
+                // Where it cannot be reset, another look is all there is.
+                let _ = module.reset(generation, deadline);
+            }
+            other => return other,
         }
-        other => other,
     }
 }
 
-fn look_again(
-    module: &Arc<Module>,
-    address: &Address,
-    mut generation: u64,
-    deadline: Instant,
-) -> Option<Seen> {
-    for _ in 0..2 {
-        thread::sleep(LOOK_AGAIN);
-        module.reset(generation, deadline).ok()?;
-        let pass = module.enter(deadline).ok()?;
-        if let Ok(seen) = look_once(&pass, address) {
-            return Some(seen);
-        }
-        generation = pass.generation();
-    }
-    None
+fn may_pass(error: &Error) -> bool {
+    matches!(error.kind(), Kind::NotFound | Kind::Unavailable | Kind::Exhausted)
 }
 
 /// Finds the token by label and, if given, serial number.
@@ -208,9 +203,15 @@ fn look_once(pass: &Pass, address: &Address) -> Result<Seen> {
     let mut needs_turns = false;
     let mut labels = Vec::new();
     let mut same_label: Vec<(_, TokenInfo)> = Vec::new();
+    let mut unreadable = None;
     for slot in pass.context().get_slots_with_token().map_err(told)? {
-        // A slot that cannot be read is none of ours.
-        let Ok(info) = pass.context().get_token_info(slot) else { continue };
+        let info = match pass.context().get_token_info(slot) {
+            Ok(info) => info,
+            Err(error) => {
+                unreadable = Some(error);
+                continue;
+            }
+        };
         needs_turns |= quirks::needs_turns(&info);
         if !info.token_initialized() || quirks::is_torn(&info) {
             continue;
@@ -226,7 +227,14 @@ fn look_once(pass: &Pass, address: &Address) -> Result<Seen> {
     let mut chosen = same_label.iter().filter(|(_, info)| wanted(info));
     let (slot, info) = match (chosen.next(), chosen.next()) {
         (Some(only), None) => only,
-        (None, _) => return Err(no_token(address, &same_label, &labels)),
+        (None, _) => {
+            let error = no_token(address, &same_label, &labels);
+            let Some(unreadable) = unreadable.filter(|_| same_label.is_empty()) else { return Err(error) };
+            // It may be the one that could not be read.
+            let text = format!("{error}, and a slot cannot be read: {}", told(unreadable));
+            let hint = error.hint().unwrap_or_default().to_owned();
+            return Err(Error::new(Kind::Unavailable, text).with_hint(hint));
+        }
         (Some(_), Some(_)) => {
             return Err(Error::new(
                 Kind::Invalid,
@@ -275,6 +283,7 @@ fn listed(mechanisms: &[MechanismType]) -> Offer {
         p256: all(&[MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDSA]),
         ed25519: all(&[MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, MechanismType::EDDSA]),
         x25519: X25519Route::listed(mechanisms),
+        ecdh_p256: all(&[MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDH1_DERIVE]),
         aes_gcm: all(&[MechanismType::AES_KEY_GEN, MechanismType::AES_GCM]),
         may_mistake: false,
     }
@@ -291,11 +300,12 @@ fn survey(pool: &Pool<Desk>, offer: Offer) -> Result<Offer> {
 }
 
 fn try_x25519(bench: &mut Bench<'_>) -> std::result::Result<bool, Trouble> {
-    let naming = Naming { label: b"", id: b"" };
-    match make::by_route(bench, X25519Route::Edwards, &naming) {
-        Ok(made) => {
-            made.destroy(bench)?;
-            Ok(true)
+    let id = KeyId::new(Algorithm::X25519, "")?;
+    match make::by_route(bench, X25519Route::Edwards, &id.naming()) {
+        Ok(()) => {
+            let made = keys::made(bench, &id)?;
+            keys::remove(bench, &id)?;
+            Ok(made.is_some())
         }
         Err(trouble) if trouble.remedy() == crate::errors::Remedy::None => {
             bench.renew_session();
@@ -325,6 +335,9 @@ fn capabilities(offer: &Offer, seen: &Seen, presence: Presence) -> Capabilities 
     }
     if let Some(route) = offer.x25519 {
         lines.push(line(Algorithm::X25519, MechanismType::ECDH1_DERIVE, route.note()));
+    }
+    if offer.ecdh_p256 {
+        lines.push(line(Algorithm::EcdhP256, MechanismType::ECDH1_DERIVE, ""));
     }
     if offer.aes_gcm {
         lines.push(line(Algorithm::Aes256Gcm, MechanismType::AES_GCM, "96-bit random nonces of ours"));

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use cryptoki::context::Info;
 use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, ObjectHandle};
 use cryptoki::session::Session;
@@ -56,6 +57,7 @@ pub(crate) struct Offer {
     pub(crate) p256: bool,
     pub(crate) ed25519: bool,
     pub(crate) x25519: Option<X25519Route>,
+    pub(crate) ecdh_p256: bool,
     pub(crate) aes_gcm: bool,
     /// Whether the token may take what is there for missing (quirks: torn reads).
     pub(crate) may_mistake: bool,
@@ -67,7 +69,7 @@ impl Offer {
             Algorithm::EcdsaP256 => self.p256,
             Algorithm::Ed25519 => self.ed25519,
             Algorithm::X25519 => self.x25519.is_some(),
-            Algorithm::EcdhP256 | Algorithm::EciesP256 => false,
+            Algorithm::EcdhP256 => self.ecdh_p256,
             Algorithm::Aes256Gcm => self.aes_gcm,
             _ => false,
         }
@@ -366,6 +368,12 @@ impl<'a> Bench<'a> {
         Ok(self.session()?.get_attributes(object, attributes)?)
     }
 
+    /// What the library, and the token as it is now, say of themselves.
+    pub(crate) fn describe(&mut self) -> std::result::Result<(Info, TokenInfo), Trouble> {
+        let library = self.pass.context().get_library_info()?;
+        Ok((library, self.confirm()?))
+    }
+
     /// That nothing was found means something only while the token is there and we are logged in to it.
     pub(crate) fn confirm(&mut self) -> std::result::Result<TokenInfo, Trouble> {
         let info = self.in_turn(|bench| bench.pass.context().get_token_info(bench.access.slot));
@@ -440,7 +448,11 @@ impl<'a> Bench<'a> {
 
     /// For a device that answers something impossible.
     pub(crate) fn nonsense(&self, what: &str) -> Trouble {
-        Error::new(Kind::Backend, format!("token `{}` returned {what}", self.token().label)).into()
+        self.nonsense_error(what).into()
+    }
+
+    pub(crate) fn nonsense_error(&self, what: &str) -> Error {
+        Error::new(Kind::Backend, format!("token `{}` returned {what}", self.token().label))
     }
 
     /// The X25519 way of this token.

@@ -135,9 +135,24 @@ impl Trouble {
         !matches!(self, Self::Decided(_) | Self::Doubtful(_))
     }
 
+    /// Whether a login that met this never got as far as the PIN: there was no token, no session, or no module.
+    pub(crate) fn is_before_the_pin(&self) -> bool {
+        use RvError as R;
+        let Self::Answer(answer, _) = self else { return false };
+        matches!(
+            answer,
+            R::TokenNotPresent
+                | R::DeviceRemoved
+                | R::SlotIdInvalid
+                | R::SessionHandleInvalid
+                | R::SessionClosed
+                | R::CryptokiNotInitialized
+        )
+    }
+
     /// Whether this is the answer to a check of what somebody sent, by a token that has a word for it.
     pub(crate) fn is_rejection(&self) -> bool {
-        matches!(self, Self::Answer(answer, _) if row(*answer).0 == Kind::Rejected)
+        matches!(self, Self::Answer(answer, function) if kind(*answer, *function) == Kind::Rejected)
     }
 
     /// What the caller is told. `sent` says that a request that changes the token was under way.
@@ -155,8 +170,33 @@ impl Trouble {
     }
 }
 
+/// The kind of an answer to this function. What was sent can only be rejected where it is checked, and an object only be
+/// missing where one is named: elsewhere such an answer says nothing that a caller could use.
+fn kind(answer: RvError, function: Function) -> Kind {
+    use Function as F;
+    let names_an_object = || {
+        matches!(
+            function,
+            F::GetAttributeValue
+                | F::DestroyObject
+                | F::SignInit
+                | F::Sign
+                | F::EncryptInit
+                | F::Encrypt
+                | F::DecryptInit
+                | F::Decrypt
+                | F::DeriveKey
+        )
+    };
+    match row(answer).0 {
+        Kind::Rejected if !matches!(function, F::Decrypt | F::DecryptInit | F::DeriveKey) => Kind::Backend,
+        Kind::NotFound if !names_an_object() => Kind::Backend,
+        kind => kind,
+    }
+}
+
 fn answered(token: &str, answer: RvError, function: Function) -> Error {
-    let (kind, retry, _) = row(answer);
+    let (kind, (_, retry, _)) = (kind(answer, function), row(answer));
     if kind == Kind::Rejected {
         return Error::rejected();
     }
@@ -256,6 +296,19 @@ mod tests {
         assert_eq!(lost().into_error("t", false).retry(), AGAIN);
         let refused = Trouble::Answer(RvError::MechanismInvalid, Function::GenerateKeyPair);
         assert_eq!(refused.into_error("t", true).retry(), Retry::Permanent);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_its_function_is_a_fault() {
+        let told = |answer, function| Trouble::Answer(answer, function).into_error("t", false).kind();
+        for (function, kind) in [(Function::Decrypt, Kind::Rejected), (Function::Sign, Kind::Backend)] {
+            assert_eq!(told(RvError::EncryptedDataInvalid, function), kind);
+            let rejects = Trouble::Answer(RvError::SignatureInvalid, function).is_rejection();
+            assert_eq!(rejects, kind == Kind::Rejected);
+        }
+        for (function, kind) in [(Function::SignInit, Kind::NotFound), (Function::Login, Kind::Backend)] {
+            assert_eq!(told(RvError::ObjectHandleInvalid, function), kind);
+        }
     }
 
     #[test]

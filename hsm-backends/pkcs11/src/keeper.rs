@@ -1,8 +1,10 @@
 //! The owner of the login. PKCS#11 logs a *process* in to a *token*: one session that is never used for anything else,
 //! the anchor, keeps that login alive, and this is the only place that calls `C_Login`.
 //!
-//! A PIN is never tried twice for one reason: an outage ends with at most one `C_Login`, a wrong PIN ends all further
-//! ones until the vault is opened anew, and a PIN is not spent on a token that says it has one try left.
+//! A PIN is never tried twice for one reason: an outage ends with at most one `C_Login` that reaches the token, a wrong PIN
+//! ends all further ones until the vault is opened anew, and a PIN is not spent on a token that says it has one try left. After
+//! a login that failed and left open whether the PIN was judged, a second one follows soon only where the token says that it
+//! counted no wrong PIN; then the pauses are long.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,6 +31,8 @@ const TORN: Duration = Duration::from_millis(50);
 /// After a login that failed for another reason than the PIN, the token has to go away and come back, or this long
 /// to pass, before the PIN is given again.
 const LOGIN_AGAIN: Duration = Duration::from_secs(30);
+/// The same after the first such failure, when the token says that it counted no wrong PIN.
+const LOGIN_SOON: Duration = Duration::from_secs(2);
 
 /// What a request needs to know of the login.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +68,7 @@ enum Phase {
     Down {
         fault: Fault,
         look_at: Instant,
+        /// Until when the PIN is kept back, or was: after a login that failed.
         login_at: Option<Instant>,
     },
     /// The PIN was refused: never tried again.
@@ -122,7 +127,8 @@ enum Reason {
 enum Failure {
     Absent(Error),
     Replaced(Error),
-    Login(Error),
+    /// For another reason than the PIN, and whether the token may have counted it as a wrong one.
+    Login(Error, bool),
     Refused(Error),
 }
 
@@ -146,6 +152,11 @@ impl Keeper {
 
     pub(crate) fn token(&self) -> &Token {
         &self.token
+    }
+
+    /// Whether the PIN is one that everybody knows. One that cannot be read now is not judged.
+    pub(crate) fn has_well_known_pin(&self) -> bool {
+        self.pin.with(|pin| pin.is_some_and(quirks::is_well_known)).unwrap_or(false)
     }
 
     /// Enters the module, logged in to the token.
@@ -244,8 +255,10 @@ impl Keeper {
             }
             Err(Failure::Absent(error)) => down(error, LOOK_AGAIN, None),
             Err(Failure::Replaced(error)) => down(error, LOOK_AGAIN_REPLACED, None),
-            Err(Failure::Login(error)) => {
-                let login_at = login_at.filter(|at| *at > now).unwrap_or(now + LOGIN_AGAIN);
+            Err(Failure::Login(error, counted)) => {
+                let pause = if counted || login_at.is_some() { LOGIN_AGAIN } else { LOGIN_SOON };
+                // While the PIN is kept back nothing was tried, so the pause stays as it is.
+                let login_at = login_at.filter(|at| *at > now).unwrap_or(now + pause);
                 down(error, LOOK_AGAIN, Some(login_at))
             }
             Err(Failure::Refused(error)) => Phase::Refused(error.into()),
@@ -303,17 +316,17 @@ impl Keeper {
                 // there a moment ago may just be changed by another process (quirks: torn reads).
                 (Err(Failure::Absent(_)), Some(again)) => {
                     sleep(TORN * again.saturating_sub(1));
-                    pass = self.reset_from(pass, deadline)?;
+                    let generation = pass.generation();
+                    drop(pass);
+                    pass = match self.reset(generation, deadline) {
+                        Ok(pass) => pass,
+                        // Where it cannot be reset, another look is all there is.
+                        Err(failure) => self.module.enter(deadline).map_err(|_| failure)?,
+                    };
                 }
                 (outcome, _) => return outcome,
             }
         }
-    }
-
-    fn reset_from(&self, pass: Pass, deadline: Instant) -> std::result::Result<Pass, Failure> {
-        let generation = pass.generation();
-        drop(pass);
-        self.reset(generation, deadline)
     }
 
     fn reset(&self, generation: u64, deadline: Instant) -> std::result::Result<Pass, Failure> {
@@ -387,12 +400,14 @@ impl Keeper {
         if !info.login_required() || is_logged_in(&anchor) {
             return login(anchor);
         }
-        let outcome = self.spend_the_pin(&info, &anchor, login_at);
-        match outcome {
+        match self.spend_the_pin(&info, &anchor, login_at) {
             Ok(()) => login(anchor),
             Err(failure) => {
                 let _ = anchor.close();
-                Err(failure)
+                Err(match failure {
+                    Failure::Login(error, _) => Failure::Login(error, counts_pins(pass, slot)),
+                    other => other,
+                })
             }
         }
     }
@@ -417,9 +432,8 @@ impl Keeper {
         }
         if login_at.is_some_and(|at| at > Instant::now()) {
             let error = Error::new(Kind::Unavailable, format!("the last login to token `{label}` failed"));
-            return Err(Failure::Login(
-                error.with_hint("the PIN is not given again so soon: check the token"),
-            ));
+            let error = error.with_hint("the PIN is not given again so soon: check the token");
+            return Err(Failure::Login(error, true));
         }
         let answer = self.pin.with(|pin| {
             let pin = RawAuthPin::new(Box::new(pin.unwrap_or_default().to_vec()));
@@ -428,9 +442,14 @@ impl Keeper {
         match answer.map_err(Failure::Absent)? {
             Ok(()) | Err(LibraryError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(error) => {
-                let error = Trouble::from(error).into_error(label, false);
+                let trouble = Trouble::from(error);
+                let unheard = trouble.is_before_the_pin();
+                let error = trouble.into_error(label, false);
+                if unheard {
+                    return Err(Failure::Absent(error));
+                }
                 if error.kind() != Kind::Denied {
-                    return Err(Failure::Login(error));
+                    return Err(Failure::Login(error, true));
                 }
                 Err(Failure::Refused(
                     Error::new(Kind::Denied, format!("token `{label}` refused the PIN"))
@@ -486,6 +505,13 @@ pub(crate) fn open_session(pass: &Pass, slot: Slot) -> std::result::Result<Sessi
         }
         other => other,
     }
+}
+
+/// Whether the token may have counted a wrong PIN since the last right one.
+fn counts_pins(pass: &Pass, slot: Slot) -> bool {
+    let untouched =
+        |info: TokenInfo| !info.user_pin_count_low() && !info.user_pin_final_try() && !info.user_pin_locked();
+    !pass.context().get_token_info(slot).is_ok_and(untouched)
 }
 
 /// Whether the user is logged in, as this session sees it.

@@ -24,7 +24,7 @@ use vault::{Algorithm, Error, KeyInfo, KeyUri, Kind, PurposeKind, Result};
 use crate::address::{Token, Wanted};
 use crate::desk::Bench;
 use crate::errors::{Remedy, Trouble};
-use crate::make::{self, Made};
+use crate::make;
 use crate::objects::{self, Described};
 use crate::operations;
 use crate::template::{self, Naming};
@@ -50,6 +50,23 @@ pub(crate) struct KeyId {
 }
 
 impl KeyId {
+    /// Of a key that is to be made: no other key has this id.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] when the system gives no randomness.
+    pub(crate) fn new(algorithm: Algorithm, name: &str) -> Result<Self> {
+        let mut random = [0_u8; ID_LENGTH - MARK.len()];
+        getrandom::fill(&mut random).map_err(|e| {
+            Error::new(Kind::Unavailable, "the system gave no randomness").with_source(e.to_string())
+        })?;
+        let id = [MARK, &random].concat();
+        Ok(Self { purpose: algorithm.purpose(), id, label: name.as_bytes().to_vec() })
+    }
+
+    pub(crate) fn naming(&self) -> Naming<'_> {
+        Naming { label: &self.label, id: &self.id }
+    }
+
     /// The text that a key handle carries.
     pub(crate) fn text(&self) -> String {
         format!("{}:{}", hex::encode(&self.id), hex::encode(&self.label))
@@ -85,6 +102,11 @@ impl KeyId {
             template.push(Attribute::Id(self.id.clone()));
         }
         template
+    }
+
+    /// Whether [`template`](Self::template) finds an object of this id and label.
+    fn finds(&self, other: &Self) -> bool {
+        (self.label.is_empty() || self.label == other.label) && (self.id.is_empty() || self.id == other.id)
     }
 
     /// The URI that opens it: by its label, and by its id where it has no label or shares it.
@@ -158,15 +180,17 @@ fn one(bench: &mut Bench<'_>, search: &KeyId) -> Done<Described> {
             return Err(bench.absent(error));
         }
     };
-    let described = objects::describe(bench, object)?;
-    described.ok_or_else(|| {
+    let described = objects::describe(bench, object)?.ok_or_else(|| {
         Error::new(
             Kind::Unsupported,
             format!("the key `{}` is of a type that is not used here", search.shown()),
         )
-        .with_hint("key types are ed25519, p256, x25519 and aes256-gcm")
-        .into()
-    })
+        .with_hint("key types are ed25519, p256, x25519, ecdh-p256 and aes256-gcm")
+    })?;
+    if !search.finds(&described.id) {
+        return Err(bench.nonsense("another key than the one it was asked for"));
+    }
+    Ok(described)
 }
 
 /// Checks a key that is there, and reads its public half.
@@ -177,8 +201,8 @@ fn adopt(bench: &mut Bench<'_>, key: &Described, purpose: PurposeKind) -> Done<O
     bench.station().require(key.algorithm)?;
     objects::check(bench, key)?;
     let public = objects::public_half(bench, key)?;
-    if let (Algorithm::X25519, Some(public)) = (key.algorithm, &public) {
-        operations::check_x25519_public(bench, key, public)?;
+    if let (PurposeKind::Agreement, Some(public)) = (purpose, &public) {
+        operations::check_agreement_key(bench, key, public)?;
     }
     let by_label = named(bench, &key.id.label)?.len();
     let uri = key.id.uri(bench.token(), by_label > 1)?;
@@ -233,13 +257,7 @@ impl Making {
     /// # Errors
     /// [`Kind::Unavailable`] when the system gives no randomness.
     pub(crate) fn new(algorithm: Algorithm, name: &str) -> Result<Self> {
-        let mut random = [0_u8; ID_LENGTH - MARK.len()];
-        getrandom::fill(&mut random).map_err(|e| {
-            Error::new(Kind::Unavailable, "the system gave no randomness").with_source(e.to_string())
-        })?;
-        let id = [MARK, &random].concat();
-        let id = KeyId { purpose: algorithm.purpose(), id, label: name.as_bytes().to_vec() };
-        Ok(Self { id, algorithm, sent: false })
+        Ok(Self { id: KeyId::new(algorithm, name)?, algorithm, sent: false })
     }
 }
 
@@ -251,44 +269,54 @@ pub(crate) fn generate(bench: &mut Bench<'_>, making: &mut Making, deadline: Ins
     bench.may_make_keys()?;
     if *sent {
         bench.sending();
-        if let Some(made) = remains(bench, id)? {
+        if let Some(made) = made(bench, id)? {
             return settle(bench, id, *algorithm, made, deadline);
         }
     }
-    let made = bench.in_turn(|bench| {
+    bench.in_turn(|bench| {
         if !named(bench, &id.label)?.is_empty() {
             return Err(taken(id).into());
         }
         bench.sending();
         *sent = true;
-        make::objects(bench, *algorithm, &Naming { label: &id.label, id: &id.id }, true, true)
+        make::objects(bench, *algorithm, &id.naming(), true, true)
     })?;
-    settle(bench, id, *algorithm, made, deadline)
+    match made(bench, id)? {
+        Some(made) => settle(bench, id, *algorithm, made, deadline),
+        None => Err(bench.missing(bench.nonsense_error("no key where it had made one"))),
+    }
 }
 
-/// What there is of a key, when it has its secret half; otherwise nothing, and afterwards nothing at all.
-fn remains(bench: &mut Bench<'_>, id: &KeyId) -> Done<Option<Made>> {
+/// The secret half of a key that was made under this id. When there is none there is nothing, and afterwards nothing at all.
+pub(crate) fn made(bench: &mut Bench<'_>, id: &KeyId) -> Done<Option<ObjectHandle>> {
     let secret = bench.find(&id.template(template::class(id.purpose)))?;
-    let public = bench.find(&id.template(ObjectClass::PUBLIC_KEY))?;
     bench.confirm()?;
-    if let Some(secret) = secret.first() {
-        return Ok(Some(Made { secret: *secret, public: public.first().copied() }));
+    if secret.is_empty() {
+        remove(bench, id)?;
     }
-    bench.destroy_all(&public)?;
-    Ok(None)
+    Ok(secret.first().copied())
+}
+
+/// Removes what was made under this id, the private half first. What is gone already is fine.
+pub(crate) fn remove(bench: &mut Bench<'_>, id: &KeyId) -> Done<()> {
+    for class in [template::class(id.purpose), ObjectClass::PUBLIC_KEY] {
+        let found = bench.find(&id.template(class))?;
+        bench.destroy_all(&found)?;
+    }
+    Ok(())
 }
 
 fn settle(
     bench: &mut Bench<'_>,
     id: &KeyId,
     algorithm: Algorithm,
-    made: Made,
+    made: ObjectHandle,
     deadline: Instant,
 ) -> Done<Opened> {
     let checked = check_made(bench, id, algorithm, made, deadline);
     if matches!(checked, Err(Trouble::Decided(_))) {
         // A key that could not be removed is found again, and removed, by the second try.
-        made.destroy(bench)?;
+        remove(bench, id)?;
     }
     checked
 }
@@ -297,15 +325,15 @@ fn check_made(
     bench: &mut Bench<'_>,
     id: &KeyId,
     algorithm: Algorithm,
-    made: Made,
+    made: ObjectHandle,
     deadline: Instant,
 ) -> Done<Opened> {
-    if !wins(bench, id, made.secret, deadline)? {
+    if !wins(bench, id, made, deadline)? {
         return Err(taken(id).into());
     }
-    let key = Described { object: made.secret, id: id.clone(), algorithm };
+    let key = Described { object: made, id: id.clone(), algorithm };
     let opened = adopt(bench, &key, id.purpose)?;
-    bench.cache(&id.text(), made.secret);
+    bench.cache(&id.text(), made);
     Ok(opened)
 }
 
@@ -458,7 +486,7 @@ pub(crate) fn list(bench: &mut Bench<'_>) -> Done<Vec<KeyInfo>> {
     let mut keys = Vec::new();
     for class in SECRET_CLASSES {
         for object in bench.find(&[Attribute::Class(class), Attribute::Token(true)])? {
-            if let Some(key) = usable(bench, object)? {
+            if let Some(key) = listed(bench, object, class)? {
                 keys.push(key);
             }
         }
@@ -487,8 +515,25 @@ pub(crate) fn list(bench: &mut Bench<'_>) -> Done<Vec<KeyInfo>> {
     Ok(infos)
 }
 
-/// A key of the listing, or nothing when it would be refused.
-fn usable(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Option<(Described, Option<Vec<u8>>)>> {
+/// A key and its public half.
+type Usable = (Described, Option<Vec<u8>>);
+
+/// A key of the listing. Nothing when it would be refused, or was destroyed by somebody else since it was found.
+fn listed(bench: &mut Bench<'_>, object: ObjectHandle, class: ObjectClass) -> Done<Option<Usable>> {
+    match usable(bench, object) {
+        Err(trouble) if matches!(trouble.remedy(), Remedy::Resolve | Remedy::Device) => {
+            bench.renew_session();
+            bench.confirm()?;
+            // A key that is still there was not destroyed: a list without it would be wrong.
+            let there = bench.find(&[Attribute::Class(class), Attribute::Token(true)])?.contains(&object);
+            if there { usable(bench, object) } else { Ok(None) }
+        }
+        other => other,
+    }
+}
+
+/// A key that is fit to be used, or nothing.
+fn usable(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Option<Usable>> {
     let read = (|| {
         let Some(key) = objects::describe(bench, object)? else { return Ok(None) };
         bench.station().require(key.algorithm)?;
@@ -498,12 +543,6 @@ fn usable(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Option<(Described
     })();
     match read {
         Err(Trouble::Decided(_) | Trouble::Doubtful(_)) => Ok(None),
-        // Destroyed by somebody else since it was found, if the token itself is well.
-        Err(trouble) if matches!(trouble.remedy(), Remedy::Resolve | Remedy::Device) => {
-            bench.renew_session();
-            bench.confirm()?;
-            Ok(None)
-        }
         other => other,
     }
 }

@@ -23,13 +23,16 @@
 //! * Whether keys are protected by hardware is what the token says of its mechanisms (`CKF_HW`); software tokens do
 //!   not claim it.
 //!
-//! One thing is out of our hands: the library copies an agreed secret once into memory that it does not wipe.
+//! Two things are out of our hands. The library below copies an agreed secret once into memory that it does not wipe. And it takes
+//! a module's word for the length of an attribute that it has just read, so that one that breaks the standard there makes it
+//! read beyond its buffer; a module is code in this process in any case ([`trust`] says whose).
 
 mod address;
 mod attest;
 mod backend;
 mod desk;
 mod errors;
+mod inventory;
 mod keeper;
 mod keys;
 mod make;

@@ -1,7 +1,6 @@
 //! Making and removing the objects of a key.
 
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::ObjectHandle;
 use vault::{Algorithm, Error, Kind};
 
 use crate::desk::{Bench, is_about_the_template};
@@ -11,25 +10,8 @@ use crate::template::{self, Naming};
 
 type Done<T> = std::result::Result<T, Trouble>;
 
-/// What a key consists of on the token.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Made {
-    pub(crate) secret: ObjectHandle,
-    pub(crate) public: Option<ObjectHandle>,
-}
-
-impl Made {
-    /// Removes both halves. What is gone already is fine.
-    ///
-    /// # Errors
-    /// What the token answers to the first half that it does not remove.
-    pub(crate) fn destroy(self, bench: &mut Bench<'_>) -> Done<()> {
-        let objects: Vec<_> = [Some(self.secret), self.public].into_iter().flatten().collect();
-        bench.destroy_all(&objects)
-    }
-}
-
-/// Makes the objects: on the token, or for as long as the session lives. With `lean` in reserve, a token that does not
+/// Makes the objects: on the token, or for as long as the session lives. They are found by their id ([`crate::keys`]) and not by
+/// the handles that the token answers with: one that it got wrong would be another key's. With `lean` in reserve, a token that does not
 /// take the whole template gets what it has to take; what it then states is checked all the same.
 pub(crate) fn objects(
     bench: &mut Bench<'_>,
@@ -37,9 +19,9 @@ pub(crate) fn objects(
     naming: &Naming<'_>,
     token: bool,
     lean_in_reserve: bool,
-) -> Done<Made> {
+) -> Done<()> {
     let by = match algorithm {
-        Algorithm::EcdsaP256 => Mechanism::EccKeyPairGen,
+        Algorithm::EcdsaP256 | Algorithm::EcdhP256 => Mechanism::EccKeyPairGen,
         Algorithm::Ed25519 => Mechanism::EccEdwardsKeyPairGen,
         Algorithm::X25519 => bench.x25519().ok_or_else(unsupported)?.mechanism(),
         Algorithm::Aes256Gcm => Mechanism::AesKeyGen,
@@ -73,7 +55,7 @@ fn once(
     token: bool,
     lean: bool,
     spelling: usize,
-) -> Option<Done<Made>> {
+) -> Option<Done<()>> {
     let secret_half = template::secret_half(algorithm, naming, token, lean);
     let public_half = template::public_half(algorithm, naming, token, lean, spelling);
     if public_half.is_none() && (algorithm != Algorithm::Aes256Gcm || spelling > 0) {
@@ -81,18 +63,15 @@ fn once(
     }
     Some(bench.in_turn(|bench| {
         let session = bench.session()?;
-        let made = match public_half {
-            Some(public_half) => session
-                .generate_key_pair(by, &public_half, &secret_half)
-                .map(|(public, secret)| Made { secret, public: Some(public) }),
-            None => session.generate_key(by, &secret_half).map(|secret| Made { secret, public: None }),
-        };
-        Ok(made?)
+        Ok(match public_half {
+            Some(public_half) => session.generate_key_pair(by, &public_half, &secret_half).map(drop),
+            None => session.generate_key(by, &secret_half).map(drop),
+        }?)
     }))
 }
 
 /// An X25519 key that lives as long as its session, made this way: whether a token can.
-pub(crate) fn by_route(bench: &mut Bench<'_>, route: X25519Route, naming: &Naming<'_>) -> Done<Made> {
+pub(crate) fn by_route(bench: &mut Bench<'_>, route: X25519Route, naming: &Naming<'_>) -> Done<()> {
     once(bench, &route.mechanism(), Algorithm::X25519, naming, false, true, 0)
         .unwrap_or_else(|| Err(unsupported().into()))
 }

@@ -6,8 +6,8 @@ use vault::{Algorithm, Error, Kind, PurposeKind};
 
 use crate::desk::{Bench, is_about_the_template};
 use crate::errors::Trouble;
-use crate::keys::KeyId;
-use crate::template::{self, Naming, Need, Rule};
+use crate::keys::{self, KeyId};
+use crate::template::{self, Need, Rule};
 use crate::{make, quirks};
 
 type Done<T> = std::result::Result<T, Trouble>;
@@ -26,11 +26,16 @@ pub(crate) struct Described {
 
 /// Reads name and algorithm of the secret half of a key. `None` for a kind of key that this software does not use.
 pub(crate) fn describe(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Option<Described>> {
+    const KIND: [AttributeType; 4] =
+        [AttributeType::Class, AttributeType::KeyType, AttributeType::Sign, AttributeType::Derive];
     let (mut class, mut key_type, mut length) = (None, None, None);
-    for attribute in bench.fixed(object, &[AttributeType::Class, AttributeType::KeyType])? {
+    let (mut signs, mut derives) = (false, false);
+    for attribute in bench.fixed(object, &KIND)? {
         match attribute {
             Attribute::Class(value) => class = Some(value),
             Attribute::KeyType(value) => key_type = Some(value),
+            Attribute::Sign(value) => signs = value,
+            Attribute::Derive(value) => derives = value,
             _ => {}
         }
     }
@@ -45,7 +50,11 @@ pub(crate) fn describe(bench: &mut Bench<'_>, object: ObjectHandle) -> Done<Opti
     } else {
         curve = bench.bytes(object, AttributeType::EcParams, MAX_POINT)?;
     }
-    let Some(algorithm) = template::algorithm(key_type, curve.as_deref(), length) else { return Ok(None) };
+    // One that does both is taken for a signing key, and refused as one.
+    let agrees = derives && !signs;
+    let Some(algorithm) = template::algorithm(key_type, curve.as_deref(), length, agrees) else {
+        return Ok(None);
+    };
     if class != Some(template::class(algorithm.purpose())) {
         return Ok(None);
     }
@@ -122,24 +131,27 @@ impl Kept {
     }
 
     pub(crate) fn probe(bench: &mut Bench<'_>, algorithm: Algorithm) -> Done<Self> {
-        let naming = Naming { label: b"", id: b"" };
-        let made = match make::objects(bench, algorithm, &naming, false, false) {
-            Ok(made) => made,
+        let id = KeyId::new(algorithm, "")?;
+        match make::objects(bench, algorithm, &id.naming(), false, false) {
+            Ok(()) => {}
             // It does not take them at all.
             Err(trouble) if is_about_the_template(&trouble) => return Ok(Self::default()),
             Err(trouble) => return Err(trouble),
+        }
+        let Some(made) = keys::made(bench, &id)? else {
+            return Err(bench.nonsense("no key where it had made one"));
         };
         let mut kept = Vec::new();
         for rule in template::rules(algorithm).filter(|rule| rule.need == Need::WhereKept) {
-            let read = bench.fixed(made.secret, &[rule.attribute])?;
+            let read = bench.fixed(made, &[rule.attribute])?;
             if template::flag(rule.attribute, rule.want).is_some_and(|flag| read.contains(&flag)) {
                 kept.push(rule.attribute);
             }
         }
-        if allowed_mechanisms(bench, made.secret).is_some_and(|list| !list.is_empty()) {
+        if allowed_mechanisms(bench, made).is_some_and(|list| !list.is_empty()) {
             kept.push(AttributeType::AllowedMechanisms);
         }
-        made.destroy(bench)?;
+        keys::remove(bench, &id)?;
         Ok(Self(kept))
     }
 }

@@ -22,21 +22,27 @@
 //!   when a fresh look says so ([`crate::desk::Bench::absent`]).
 //! * **Frozen slots.** SoftHSM lists the tokens that were there at `C_Initialize`. A token that is not found when a vault is
 //!   opened is looked for once more after a reset ([`crate::backend`]).
+//! * **Nonces of its own.** By their manuals a Luna in FIPS mode and a CloudHSM do not take a nonce for AES-GCM, and write their own
+//!   over it: what is there after the call is kept.
+//! * **Tries as they were.** What kryoptic tells of a PIN's tries is what it saw itself since `C_Initialize`: a process that
+//!   was refused for the last try does not learn that another one gave the tries back before it is started again.
 //! * **A key that is no more** is `CKR_OBJECT_HANDLE_INVALID` on SoftHSM, also for a key deleted by another process, and
 //!   `CKR_GENERAL_ERROR` on kryoptic when the token was re-initialised: the first is looked up again, the second leads to
 //!   a look at the token, and then to the same.
 
+use cryptoki::error::RvError;
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::slot::TokenInfo;
+use cryptoki::types::Version;
 use vault::{Algorithm, Error, Kind, Result};
 
-use crate::errors::{Remedy, Trouble};
+use crate::errors::Trouble;
 
 /// `CKA_EC_PARAMS` of the curves, each with all spellings in use: the object identifier (RFC 5480, RFC 8410) first, then
 /// the PrintableString of PKCS#11 v3.0 §2.3.1. SoftHSM and kryoptic take both, others only one.
 pub(crate) fn curve_spellings(algorithm: Algorithm) -> &'static [&'static [u8]] {
     match algorithm {
-        Algorithm::EcdsaP256 => &[b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"],
+        Algorithm::EcdsaP256 | Algorithm::EcdhP256 => &[b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"],
         Algorithm::Ed25519 => &[b"\x06\x03\x2b\x65\x70", b"\x13\x0cedwards25519"],
         Algorithm::X25519 => &[b"\x06\x03\x2b\x65\x6e", b"\x13\x0acurve25519"],
         _ => &[],
@@ -89,7 +95,7 @@ impl X25519Route {
 /// [`Kind::Corrupt`] for any other length or wrapping.
 pub(crate) fn point(algorithm: Algorithm, bytes: &[u8]) -> Result<&[u8]> {
     let raw = match algorithm {
-        Algorithm::EcdsaP256 => 65,
+        Algorithm::EcdsaP256 | Algorithm::EcdhP256 => 65,
         _ => 32,
     };
     let octets = [0x04, raw];
@@ -109,10 +115,16 @@ pub(crate) fn point(algorithm: Algorithm, bytes: &[u8]) -> Result<&[u8]> {
 }
 
 /// Whether a failure of a decryption or agreement may be the answer to its check. SoftHSM says `CKR_GENERAL_ERROR` to
-/// a wrong GCM tag and to a peer point of small order, which is also what it says when the token is gone: only a probe
-/// tells which.
+/// a wrong GCM tag and to a peer point of small order, which is also what it says when the token is gone; kryoptic says
+/// `CKR_DEVICE_ERROR` to a point that it does not like; others have answers of their own. Only a probe, and the same answer
+/// once more, tell which.
 pub(crate) fn may_be_a_failed_check(trouble: &Trouble) -> bool {
-    trouble.remedy() == Remedy::Device && !matches!(trouble, Trouble::Away(_))
+    use RvError as R;
+    let Trouble::Answer(answer, _) = trouble else { return false };
+    matches!(
+        answer,
+        R::GeneralError | R::FunctionFailed | R::DeviceError | R::VendorDefined(_) | R::UnknownErrorCode(_)
+    )
 }
 
 /// A login can outlive the token it was made for: after SoftHSM's token was re-initialised by another process, under
@@ -132,6 +144,26 @@ pub(crate) fn needs_turns(info: &TokenInfo) -> bool {
     info.manufacturer_id() == "SoftHSM project"
 }
 
+/// A version as its maker writes it. `CK_VERSION` has two numbers; Yubico, whose versions have three, packs the second
+/// and the third into one: 2.41 is 2.4.1.
+pub(crate) fn version(maker: &str, version: Version) -> String {
+    let (major, minor) = (version.major(), version.minor());
+    if maker.starts_with("Yubico") {
+        return format!("{major}.{}.{}", minor / 10, minor % 10);
+    }
+    format!("{major}.{minor}")
+}
+
+/// PINs that manuals and tools set a token up with: of SoftHSM's examples, of the Nitrokey HSM and the YubiHSM 2 (whose
+/// PIN is a key's number and its password), of PIV cards.
+const WELL_KNOWN_PINS: [&[u8]; 8] =
+    [b"0000", b"1234", b"123456", b"12345678", b"648219", b"0001password", b"userpin", b"user-pin"];
+
+/// Whether everybody knows this PIN.
+pub(crate) fn is_well_known(pin: &[u8]) -> bool {
+    WELL_KNOWN_PINS.contains(&pin)
+}
+
 /// What a torn read of a token's own file shows: initialised, but without a serial number, which SoftHSM always gives.
 pub(crate) fn is_torn(info: &TokenInfo) -> bool {
     needs_turns(info) && info.serial_number().is_empty()
@@ -143,9 +175,12 @@ mod tests {
 
     #[test]
     fn points_are_told_apart_by_length() {
-        for (algorithm, raw) in
-            [(Algorithm::Ed25519, 32_usize), (Algorithm::X25519, 32), (Algorithm::EcdsaP256, 65)]
-        {
+        for (algorithm, raw) in [
+            (Algorithm::Ed25519, 32_usize),
+            (Algorithm::X25519, 32),
+            (Algorithm::EcdsaP256, 65),
+            (Algorithm::EcdhP256, 65),
+        ] {
             // A raw point that starts like a DER header is still raw.
             let mut inner = vec![0x04; raw];
             inner[1] = u8::try_from(raw).unwrap() - 2;

@@ -173,14 +173,20 @@ pub(crate) fn public_half(
     Some(template)
 }
 
-/// The algorithm of an object, from its type and its curve or length. `None` for what this software does not use.
-pub(crate) fn algorithm(key_type: KeyType, curve: Option<&[u8]>, length: Option<usize>) -> Option<Algorithm> {
+/// The algorithm of an object, from its type, its curve or length, and, since a key on P-256 can sign or agree, whether it
+/// does nothing but agree. `None` for what this software does not use.
+pub(crate) fn algorithm(
+    key_type: KeyType,
+    curve: Option<&[u8]>,
+    length: Option<usize>,
+    agrees: bool,
+) -> Option<Algorithm> {
     if key_type == KeyType::AES {
         return (length == Some(32)).then_some(Algorithm::Aes256Gcm);
     }
     // The type alone tells Ed25519 and X25519 not apart (quirks: the way to X25519), the curve does.
     let candidates: &[Algorithm] = if key_type == KeyType::EC {
-        &[Algorithm::EcdsaP256]
+        if agrees { &[Algorithm::EcdhP256] } else { &[Algorithm::EcdsaP256] }
     } else if key_type == KeyType::EC_EDWARDS || key_type == KeyType::EC_MONTGOMERY {
         &[Algorithm::Ed25519, Algorithm::X25519]
     } else {
@@ -258,11 +264,16 @@ mod tests {
         let curve = |algorithm: Algorithm| curve_spellings(algorithm).first().copied();
         let (p256, ed, x) =
             (curve(Algorithm::EcdsaP256), curve(Algorithm::Ed25519), curve(Algorithm::X25519));
-        assert_eq!(algorithm(KeyType::EC, p256, None), Some(Algorithm::EcdsaP256));
-        assert_eq!(algorithm(KeyType::EC_EDWARDS, ed, None), Some(Algorithm::Ed25519));
-        assert_eq!(algorithm(KeyType::EC_EDWARDS, x, None), Some(Algorithm::X25519));
-        assert_eq!(algorithm(KeyType::EC_MONTGOMERY, x, None), Some(Algorithm::X25519));
-        assert_eq!(algorithm(KeyType::AES, None, Some(32)), Some(Algorithm::Aes256Gcm));
+        for (key_type, curve, length, agrees, expected) in [
+            (KeyType::EC, p256, None, false, Algorithm::EcdsaP256),
+            (KeyType::EC, p256, None, true, Algorithm::EcdhP256),
+            (KeyType::EC_EDWARDS, ed, None, false, Algorithm::Ed25519),
+            (KeyType::EC_EDWARDS, x, None, true, Algorithm::X25519),
+            (KeyType::EC_MONTGOMERY, x, None, true, Algorithm::X25519),
+            (KeyType::AES, None, Some(32), false, Algorithm::Aes256Gcm),
+        ] {
+            assert_eq!(algorithm(key_type, curve, length, agrees), Some(expected));
+        }
         for (key_type, curve, length) in [
             (KeyType::EC, ed, None),
             (KeyType::EC_EDWARDS, p256, None),
@@ -270,7 +281,9 @@ mod tests {
             (KeyType::AES, None, Some(16)),
             (KeyType::RSA, None, None),
         ] {
-            assert_eq!(algorithm(key_type, curve, length), None);
+            for agrees in [false, true] {
+                assert_eq!(algorithm(key_type, curve, length, agrees), None);
+            }
         }
     }
 }

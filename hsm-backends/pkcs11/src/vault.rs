@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 use vault::device::{Answer, Effect, Pool};
 use vault::{
     Agreement, AgreementFacet, AgreementKey, Algorithm, AttestationFacet, Capabilities, Custody, Error,
-    KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending,
-    Protection, Purpose, PurposeKind, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature, Signing,
-    SigningFacet, Vault, VaultId, VerifyingKey,
+    Inventory, KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL,
+    Pending, Protection, Purpose, PurposeKind, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature,
+    Signing, SigningFacet, Vault, VaultId, VerifyingKey,
 };
 use zeroize::Zeroizing;
 
@@ -17,6 +17,7 @@ use crate::address::{Token, Wanted};
 use crate::attest;
 use crate::desk::{Bench, Desk};
 use crate::errors::Trouble;
+use crate::inventory;
 use crate::keys::{self, KeyId, Making, Opened};
 use crate::operations::{self, ToSign};
 
@@ -107,6 +108,10 @@ impl Vault for Pkcs11Vault {
     fn listing(&self) -> Option<&dyn ListingFacet> {
         Some(self)
     }
+
+    fn inventory(&self) -> Pending<'_, Inventory> {
+        Box::pin(self.request(Effect::Reads, |bench, _| inventory::take(bench)))
+    }
 }
 
 impl<P: OnToken> Custody<P> for Pkcs11Vault {
@@ -167,10 +172,10 @@ impl AgreementFacet for Pkcs11Vault {
     ) -> Pending<'a, SecretBytes> {
         Box::pin(async move {
             let named = self.mine(key)?;
-            let peer: [u8; 32] = match peer {
-                AgreementKey::X25519(peer) => *peer,
-                _ => return Err(Error::new(Kind::Invalid, "the peer's key is of another type")),
-            };
+            if peer.algorithm() != key.algorithm() {
+                return Err(Error::new(Kind::Invalid, "the peer's key is of another type"));
+            }
+            let peer = peer.clone();
             self.request(Effect::Reads, move |bench, _| {
                 let object = named.object(bench)?;
                 operations::agree(bench, object, &peer)
@@ -263,9 +268,8 @@ impl OnToken for Signing {
 }
 
 impl OnToken for Agreement {
-    fn public(_: Algorithm, bytes: Option<&[u8]>) -> Result<AgreementKey> {
-        let bytes = bytes.unwrap_or_default().try_into().map_err(|_| no_point())?;
-        Ok(AgreementKey::X25519(bytes))
+    fn public(algorithm: Algorithm, bytes: Option<&[u8]>) -> Result<AgreementKey> {
+        AgreementKey::from_bytes(algorithm, bytes.unwrap_or_default()).map_err(|e| no_point().with_source(e))
     }
 
     fn public_bytes(key: &KeyHandle<Self>) -> Option<&[u8]> {

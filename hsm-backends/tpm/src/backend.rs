@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use tss_esapi::constants::{CapabilityType, PropertyTag};
-use tss_esapi::structures::CapabilityData;
+use tss_esapi::constants::PropertyTag;
 use vault::device::{Effect, Pool, Reply, Settings};
 use vault::{
     Algorithm, Backend, Capabilities, Capability, Error, Interact, KeyUri, Kind, Pending, Presence,
@@ -16,7 +15,7 @@ use vault::{
 use crate::address::{Address, Tcti};
 use crate::auth::AuthSource;
 use crate::desk::Desk;
-use crate::errors::{Done, Trouble};
+use crate::errors::Done;
 use crate::link::{Link, Ward};
 use crate::store::Store;
 use crate::vault::TpmVault;
@@ -118,13 +117,7 @@ struct Seen {
 const SOFTWARE: [&[u8; 4]; 2] = [b"IBM\0", b"MSFT"];
 
 fn look(link: &mut Link) -> Done<Seen> {
-    const COMMAND: &str = "TPM2_GetCapability";
-    let (data, _) = link.bare(COMMAND, |context| {
-        context.get_capability(CapabilityType::TpmProperties, PropertyTag::Manufacturer.into(), 1)
-    })?;
-    let CapabilityData::TpmProperties(list) = data else {
-        return Err(Trouble::Nonsense(format!("{COMMAND}: another capability")));
-    };
+    let list = link.properties(PropertyTag::Manufacturer, 1)?;
     let manufacturer = list.find(PropertyTag::Manufacturer).map(|found| found.value().to_be_bytes());
     let simulated = manufacturer.is_some_and(|manufacturer| SOFTWARE.contains(&&manufacturer));
     Ok(Seen { storage_name: link.storage_name().to_vec(), simulated })

@@ -32,6 +32,7 @@ mod auth;
 mod backend;
 mod desk;
 mod errors;
+mod inventory;
 mod keys;
 mod link;
 mod lockout;

@@ -9,12 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use sha2::{Digest as _, Sha256};
 use tss_esapi::Context;
 use tss_esapi::attributes::SessionAttributesBuilder;
-use tss_esapi::constants::SessionType;
+use tss_esapi::constants::{CapabilityType, PropertyTag, SessionType};
 use tss_esapi::handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, SessionHandle, TpmHandle};
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::interface_types::resource_handles::Hierarchy;
 use tss_esapi::interface_types::session_handles::AuthSession;
-use tss_esapi::structures::{Private, Public, SymmetricDefinition};
+use tss_esapi::structures::{CapabilityData, Private, Public, SymmetricDefinition, TaggedTpmPropertyList};
 use tss_esapi::utils::TpmsContext;
 use vault::{Error, Kind, Retry};
 
@@ -140,6 +140,18 @@ impl Link {
         work: impl FnOnce(&mut Context) -> tss_esapi::Result<T>,
     ) -> Done<T> {
         self.context.execute_without_session(work).at(command)
+    }
+
+    /// Properties of the TPM, so many from this one on.
+    pub(crate) fn properties(&mut self, first: PropertyTag, count: u32) -> Done<TaggedTpmPropertyList> {
+        const COMMAND: &str = "TPM2_GetCapability";
+        let (data, _) = self.bare(COMMAND, |context| {
+            context.get_capability(CapabilityType::TpmProperties, first.into(), count)
+        })?;
+        match data {
+            CapabilityData::TpmProperties(list) => Ok(list),
+            _ => Err(Trouble::Nonsense(format!("{COMMAND}: another capability"))),
+        }
     }
 
     /// Runs a command in a session.

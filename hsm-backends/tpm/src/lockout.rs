@@ -2,8 +2,7 @@
 //! all programs together, and refuses every key that is under it when there were too many. So a value that has not been
 //! seen to be right is not tried when one more failure would lock the TPM.
 
-use tss_esapi::constants::{CapabilityType, PropertyTag};
-use tss_esapi::structures::CapabilityData;
+use tss_esapi::constants::PropertyTag;
 use vault::{Error, Kind, Result};
 
 use crate::errors::{Done, Trouble};
@@ -21,17 +20,11 @@ pub(crate) struct Lockout {
 impl Lockout {
     /// Asks the TPM.
     pub(crate) fn read(link: &mut Link) -> Done<Self> {
-        const COMMAND: &str = "TPM2_GetCapability";
         // Counter, maximum, interval and recovery follow one another (TPM 2.0 Part 2, 6.13).
         let first = PropertyTag::LockoutCounter;
-        let (data, _) = link.bare(COMMAND, |context| {
-            context.get_capability(CapabilityType::TpmProperties, first.into(), 4)
-        })?;
-        let CapabilityData::TpmProperties(list) = data else {
-            return Err(Trouble::Nonsense(format!("{COMMAND}: another capability")));
-        };
+        let list = link.properties(first, 4)?;
         let find = |tag| {
-            let missing = || Trouble::Nonsense(format!("{COMMAND}: no {tag:?}"));
+            let missing = || Trouble::Nonsense(format!("TPM2_GetCapability: no {tag:?}"));
             list.find(tag).map(|property| property.value()).ok_or_else(missing)
         };
         Ok(Self {

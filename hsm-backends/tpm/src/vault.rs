@@ -7,15 +7,17 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use vault::device::{Answer, Effect, Pool};
 use vault::{
-    Agreement, AgreementFacet, AgreementKey, Algorithm, Capabilities, Custody, Error, KeyHandle, KeyInfo,
-    KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending, Purpose, PurposeKind, Result, Scheme,
-    Sealing, SealingFacet, SecretBytes, Signature, Signing, SigningFacet, Vault, VaultId, VerifyingKey,
+    Agreement, AgreementFacet, AgreementKey, Algorithm, Capabilities, Custody, Error, Inventory, KeyHandle,
+    KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending, Purpose, PurposeKind, Result,
+    Scheme, Sealing, SealingFacet, SecretBytes, Signature, Signing, SigningFacet, Vault, VaultId,
+    VerifyingKey,
 };
 
 use crate::address::Wanted;
 use crate::aead;
 use crate::desk::Desk;
 use crate::errors::Done;
+use crate::inventory;
 use crate::keys::{self, KeyId};
 use crate::link::{Link, Source, Ward};
 use crate::operations;
@@ -229,6 +231,10 @@ impl Vault for TpmVault {
 
     fn listing(&self) -> Option<&dyn ListingFacet> {
         Some(self)
+    }
+
+    fn inventory(&self) -> Pending<'_, Inventory> {
+        Box::pin(self.request(|link, _| inventory::take(link)))
     }
 }
 

@@ -89,6 +89,13 @@ impl Curve {
     }
 }
 
+/// The secrets of a card: where it keeps them, what they are called, and what `ykman` calls changing them.
+pub(crate) const SECRETS: [(ManagementSlotId, &str, &str); 3] = [
+    (ManagementSlotId::Pin, "PIN", "change-pin"),
+    (ManagementSlotId::Puk, "PUK", "change-puk"),
+    (ManagementSlotId::Management, "management key", "change-management-key"),
+];
+
 /// See the module.
 pub(crate) struct Card {
     /// Not there once the connection is given up.
@@ -151,13 +158,8 @@ impl Card {
         if self.station.address.allow_default_secrets {
             return Ok(());
         }
-        for (slot, what, verb) in [
-            (ManagementSlotId::Pin, "PIN", "change-pin"),
-            (ManagementSlotId::Puk, "PUK", "change-puk"),
-            (ManagementSlotId::Management, "management key", "change-management-key"),
-        ] {
-            let is_default = self.call(|driver| piv::metadata(driver, SlotId::Management(slot)))?.default;
-            if is_default != Some(false) {
+        for (slot, what, verb) in SECRETS {
+            if self.has_factory_secret(slot)? {
                 return Err(Error::new(
                     Kind::Denied,
                     format!("{} has the {what} that it left the factory with", self.name()),
@@ -169,6 +171,12 @@ impl Card {
             }
         }
         Ok(())
+    }
+
+    /// Whether the card does not say that a secret was changed. Asking costs no try.
+    pub(crate) fn has_factory_secret(&mut self, slot: ManagementSlotId) -> Done<bool> {
+        let metadata = self.call(|driver| piv::metadata(driver, SlotId::Management(slot)))?;
+        Ok(metadata.default != Some(false))
     }
 
     /// How many tries are left for the PIN or the PUK. Asking costs none.

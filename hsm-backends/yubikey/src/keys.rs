@@ -85,12 +85,7 @@ pub(crate) fn generate(card: &mut Card, algorithm: Algorithm, name: &KeyName) ->
 /// A slot in which there is no key, or one that nobody owns: an occupied slot is never written to.
 fn free_slot(card: &mut Card, ledger: &Ledger, purpose: PurposeKind) -> Done<Slot> {
     for slot in Slot::of(purpose) {
-        let is_free = match (ledger.get(slot), card.look(slot)?) {
-            (None | Some(Use::Spent { .. }), Content::Empty) => true,
-            (Some(Use::Spent { fingerprint }), Content::Key(facts)) => facts.fingerprint() == *fingerprint,
-            _ => false,
-        };
-        if is_free {
+        if is_free(card, ledger, slot)? {
             return Ok(slot);
         }
     }
@@ -98,6 +93,15 @@ fn free_slot(card: &mut Card, ledger: &Ledger, purpose: PurposeKind) -> Done<Slo
         .with_retry(Retry::NeedsOperator)
         .with_hint("destroy a key that is not needed, or use another card")
         .into())
+}
+
+/// Whether a key may be made in a slot.
+pub(crate) fn is_free(card: &mut Card, ledger: &Ledger, slot: Slot) -> Done<bool> {
+    Ok(match (ledger.get(slot), card.look(slot)?) {
+        (None | Some(Use::Spent { .. }), Content::Empty) => true,
+        (Some(Use::Spent { fingerprint }), Content::Key(facts)) => facts.fingerprint() == *fingerprint,
+        _ => false,
+    })
 }
 
 /// Finds a key, and checks that it is what the ledger says and was generated on the card.

@@ -29,6 +29,7 @@ mod card;
 mod desk;
 mod ecies;
 mod errors;
+mod inventory;
 mod keys;
 mod ledger;
 mod quirks;

@@ -34,6 +34,11 @@ impl Slot {
         })
     }
 
+    /// Every one.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0x82..=0x95).chain([0x9a, 0x9c, 0x9d, 0x9e]).map(Self)
+    }
+
     pub(crate) fn number(self) -> u8 {
         self.0
     }
@@ -78,6 +83,16 @@ mod tests {
         for bad in ["", "9", "9b", "f9", "80", "81", "96", "09a", "zz", "+9", "9c "] {
             assert_eq!(Slot::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
+    }
+
+    #[test]
+    fn all_are_those_of_the_purposes() {
+        let mut used: Vec<_> =
+            Slot::of(PurposeKind::Signing).chain(Slot::of(PurposeKind::Agreement)).collect();
+        used.sort_unstable();
+        used.dedup();
+        assert_eq!(Slot::all().collect::<Vec<_>>(), used);
+        assert!(Slot::all().all(|slot| Slot::new(slot.number()) == Some(slot)));
     }
 
     #[test]

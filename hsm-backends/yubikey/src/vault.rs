@@ -9,9 +9,9 @@ use sha2::{Digest as _, Sha256};
 use vault::device::{Answer, Effect, Pool, Reply};
 use vault::{
     Agreement, AgreementFacet, AgreementKey, Algorithm, AttestationFacet, Capabilities, Custody, Error,
-    KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, P256Point,
-    Pending, Purpose, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature, Signing, SigningFacet,
-    Vault, VaultId, VerifyingKey,
+    Inventory, KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL,
+    P256Point, Pending, Purpose, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature, Signing,
+    SigningFacet, Vault, VaultId, VerifyingKey,
 };
 
 use crate::address::Wanted;
@@ -20,6 +20,7 @@ use crate::card::Card;
 use crate::desk::Desk;
 use crate::ecies;
 use crate::errors::{Done, Trouble};
+use crate::inventory;
 use crate::keys::{self, KeyId, Opened};
 use crate::quirks;
 use crate::station::Station;
@@ -101,6 +102,10 @@ impl Vault for YubiKeyVault {
 
     fn listing(&self) -> Option<&dyn ListingFacet> {
         Some(self)
+    }
+
+    fn inventory(&self) -> Pending<'_, Inventory> {
+        Box::pin(self.request(Effect::Reads, inventory::take))
     }
 }
 

@@ -26,6 +26,7 @@ fn a_vault_is_registered_checked_and_used() {
     let lines = check["lines"].as_array().unwrap();
     assert_eq!(lines.len(), 12);
     assert!(lines.iter().all(|line| line["ok"] == json!(true)), "{check}");
+    assert_eq!(check["inventory"]["product"], json!("AWS KMS"), "{check}");
     let version = kms.run(&["version", "--output", "json"]).code(0).json();
     assert_eq!(version["backends"], json!(["soft", "pkcs11", "tpm", "yubikey", "awskms"]), "{version}");
 

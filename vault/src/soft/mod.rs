@@ -25,6 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::facet::{AgreementFacet, Custody, KeyInfo, ListingFacet, Pending, SealingFacet, SigningFacet};
 use crate::handle::{KeyHandle, VaultId};
 use crate::interact::Interact;
+use crate::inventory::Inventory;
 use crate::memory::Locked;
 use crate::public::{AgreementKey, Signature};
 use crate::purpose::{Agreement, Purpose, PurposeKind, Sealing, Signing};
@@ -291,6 +292,12 @@ impl Vault for SoftVault {
 
     fn listing(&self) -> Option<&dyn ListingFacet> {
         Some(self)
+    }
+
+    fn inventory(&self) -> Pending<'_, Inventory> {
+        let inventory =
+            Inventory::new("software").with_version("library", "ockam-kms", env!("CARGO_PKG_VERSION"));
+        Box::pin(std::future::ready(Ok(inventory)))
     }
 
     fn returns_may_lie(&self) -> bool {

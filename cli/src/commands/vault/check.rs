@@ -1,14 +1,14 @@
-//! `vault check`: tries out what a vault says it can do, with keys that are thrown away, and warns of what its guard is
-//! worth less for.
+//! `vault check`: tries out what a vault says it can do, with keys that are thrown away, tells what its device says that it
+//! is, and warns of what its guard is worth less for.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use vault::soft::LockedBy;
 use vault::{
-    Agreement, Agreer, Algorithm, Custody, KeyName, KeySpec, KeyUri, Operation, PurposeKind,
+    Agreement, Agreer, Algorithm, Custody, Inventory, KeyName, KeySpec, KeyUri, Left, Operation, PurposeKind,
     Result as VaultResult, Scheme, Sealer, Sealing, Signer, Signing, Vault,
 };
 
@@ -51,12 +51,32 @@ pub(super) fn run(context: &Context, named: Option<&str>) -> Result<Report> {
         }
     }
     let lock = Shown::of(home, &name);
-    let warnings = warnings(&uri, &lock);
-    Ok(report(name.as_str(), uri.scheme(), &lock, &lines, &warnings))
+    let mut warnings = warnings(&uri, &lock);
+    let inventory = match vault::block_on(vault.inventory()) {
+        Ok(inventory) => {
+            warnings.extend(inventory.warnings());
+            Some(inventory)
+        }
+        Err(error) => {
+            warnings.push(format!("the device does not say what it is: {error}"));
+            None
+        }
+    };
+    Ok(report(name.as_str(), uri.scheme(), &lock, inventory.as_ref(), &lines, &warnings))
 }
 
-fn report(name: &str, scheme: Scheme, lock: &Shown, lines: &[Line], warnings: &[String]) -> Report {
+fn report(
+    name: &str,
+    scheme: Scheme,
+    lock: &Shown,
+    inventory: Option<&Inventory>,
+    lines: &[Line],
+    warnings: &[String],
+) -> Report {
     let mut plain = vec![format!("vault `{name}` ({scheme}), locked by {}", lock.plain())];
+    for (what, text) in inventory.map(Inventory::lines).unwrap_or_default() {
+        plain.push(format!("  {what:<11} {text}"));
+    }
     for line in lines {
         let (sign, note) = (if line.ok { "ok" } else { "FAILED" }, &line.note);
         let text = format!("  {:<11} {:<9} {sign:<7} {note}", line.algorithm.name(), line.operation.name());
@@ -68,6 +88,7 @@ fn report(name: &str, scheme: Scheme, lock: &Shown, lines: &[Line], warnings: &[
         "vault": name,
         "backend": scheme.name(),
         "lock": lock.json(),
+        "inventory": inventory.map(told),
         "lines": lines.iter().map(|line| json!({
             "algorithm": line.algorithm.name(), "operation": line.operation.name(), "ok": line.ok, "note": line.note,
         })).collect::<Vec<_>>(),
@@ -75,6 +96,33 @@ fn report(name: &str, scheme: Scheme, lock: &Shown, lines: &[Line], warnings: &[
     });
     let report = Report::new(plain.join("\n"), json);
     if all { report } else { report.refusing(Kind::Rejected) }
+}
+
+/// An inventory in JSON (docs/formats.md).
+fn told(inventory: &Inventory) -> Value {
+    let versions = inventory.versions().iter();
+    let tries = inventory.tries().iter().map(|tries| {
+        let left = match tries.left {
+            Left::Exactly(number) => Some(number),
+            Left::Fewer => None,
+        };
+        json!({ "secret": tries.secret, "left": left })
+    });
+    let capacity = inventory.capacity().iter();
+    json!({
+        "product": inventory.product(),
+        "versions": versions.map(|version| json!({
+            "what": version.what, "of": version.of, "value": version.value,
+        })).collect::<Vec<_>>(),
+        "tries": tries.collect::<Vec<_>>(),
+        "capacity": capacity.map(|room| json!({
+            "what": room.what, "free": room.free, "total": room.total,
+        })).collect::<Vec<_>>(),
+        "default_secrets": inventory.default_secrets(),
+        "weaknesses": inventory.weaknesses().map(|(weakness, version)| json!({
+            "id": weakness.id, "part": version.what, "text": weakness.text, "fix": weakness.fix,
+        })).collect::<Vec<_>>(),
+    })
 }
 
 /// A whole life of a key; fails with the operation that failed. Nothing is left behind.
@@ -183,6 +231,14 @@ pub(crate) fn exposed(uri: &KeyUri) -> Option<String> {
         Scheme::Tpm => {
             let auth = text("auth-source").and_then(|source| source.strip_prefix("file:"));
             auth.and_then(|path| open_to_others(Path::new(path), "the file with the authorization value"))
+        }
+        Scheme::YubiKey => {
+            let file = |attribute, what| {
+                let path = text(attribute).and_then(|source| source.strip_prefix("file:"))?;
+                open_to_others(Path::new(path), what)
+            };
+            file("pin-source", "the file with the PIN")
+                .or_else(|| file("management-key-source", "the file with the management key"))
         }
         _ => None,
     }
