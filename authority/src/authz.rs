@@ -192,7 +192,7 @@ pub fn authorise<'a>(
     action: Action,
 ) -> Result<Allowed<'a>, Problem> {
     if let Some(identifier) = actor.identifier()
-        && query::conflict(view, &identifier)?.is_some()
+        && query::conflict(view, &identifier)?.is_some_and(|conflict| conflict.decided.is_none())
     {
         return Err(Problem::forbidden(
             "two change histories of this identity contradict each other: the authority's operator has to decide",

@@ -266,13 +266,16 @@ const POLICIES: [&str; 16] = [
     "true",
 ];
 
-const ASKS: [&str; 7] = [
+const ASKS: [&str; 10] = [
     r#"{"ask":"status"}"#,
     r#"{"ask":"stop"}"#,
     r#"{"ask":"reload"}"#,
     r#"{"ask":"rotate","identity":"authority","to_vault":"ca","to_key":null,"key_type":"p256","revoke_purpose_keys":true,"keep_old_key":false}"#,
     r#"{"ask":"audit","to":"/tmp/log"}"#,
     r#"{"ask":"orphans","after":"00ff"}"#,
+    r#"{"ask":"conflicts","after":null}"#,
+    r#"{"ask":"conflict","identifier":"I0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}"#,
+    r#"{"ask":"decide","identifier":"I0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","keep":"shown"}"#,
     r#"{"ask":"destroy"}"#,
 ];
 
@@ -422,10 +425,10 @@ fn store_records() -> Vec<Vec<u8>> {
         }),
         record(&history),
         record(&|out| {
-            out.array(4).unwrap().bytes(&id).unwrap();
+            out.array(5).unwrap().bytes(&id).unwrap();
             history(out);
             history(out);
-            out.u64(1).unwrap();
+            out.u64(1).unwrap().array(2).unwrap().u8(1).unwrap().u64(2).unwrap();
         }),
         record(&issued),
         record(&|out| {

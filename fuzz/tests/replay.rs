@@ -65,6 +65,10 @@ fn seeds_are_taken() {
     assert_eq!(counts, ["home_records", "store_records"].map(|target| fuzz::seeds::of(target).len()));
     let bodies = authority::fuzzing::REQUESTS + authority::fuzzing::ANSWERS;
     assert_eq!(fuzz::seeds::of("http_bodies").len(), bodies);
+    let asks = fuzz::seeds::of("control_socket").into_iter().map(|seed| String::from_utf8(seed).unwrap());
+    for ask in asks.filter(|ask| !ask.contains("destroy")) {
+        home::control::Ask::parse(&ask).unwrap();
+    }
     for seed in fuzz::seeds::of("ticket_text") {
         authority::ticket::TicketText::parse(std::str::from_utf8(&seed).unwrap()).unwrap();
     }

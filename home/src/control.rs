@@ -11,15 +11,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use identity::Identifier;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
+use crate::known::{Conflict, Side};
 
 /// The most bytes of a request: what it names is short, and reading JSON may take many times as much memory.
 const MAX_ASK: usize = 64 * 1024;
-/// The most bytes of an answer. An audit log is exported to a file, not through the socket.
-const MAX_LINE: u64 = 1024 * 1024;
+/// The most bytes of an answer: a conflict holds two histories, as hex. An audit log is exported to a file, not through the
+/// socket.
+const MAX_LINE: u64 = 2 * 1024 * 1024;
 /// How long an answer may take: a rotation asks a device several times.
 const ANSWER_WAIT: Duration = Duration::from_secs(120);
 /// How long it waits when a connection could not be taken.
@@ -48,6 +51,33 @@ pub enum Ask {
         /// The hash to go on after, as hex.
         after: Option<String>,
     },
+    /// To list the conflicts between change histories that were shown to it, those that were decided among them: a
+    /// [`ConflictPage`].
+    Conflicts {
+        /// The identifier to go on after.
+        after: Option<Identifier>,
+    },
+    /// To tell the conflict about an identity: a [`Conflict`].
+    Conflict {
+        /// Whose histories they are.
+        identifier: Identifier,
+    },
+    /// To decide which of the two histories of a conflict counts.
+    Decide {
+        /// Whose histories they are.
+        identifier: Identifier,
+        /// The one that counts from now on.
+        keep: Side,
+    },
+}
+
+/// Some of the conflicts that a server has met.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConflictPage {
+    /// The conflicts, ordered by the identifier that each is about.
+    pub items: Vec<(Identifier, Conflict)>,
+    /// The identifier to go on after, when there may be more.
+    pub next: Option<Identifier>,
 }
 
 impl Ask {

@@ -77,16 +77,17 @@ impl Conflict {
         })
     }
 
-    /// Whether a history goes the way that an operator decided against: beyond where the two part, it has a change of the one
-    /// that was given up.
-    fn gave_up(&self, history: &Identity) -> Result<bool> {
+    /// Whether an operator decided against a history: it goes another way than the one that was kept, where the two part or
+    /// before. Whoever has the old key can make as many of those as they like.
+    fn settled_against(&self, history: &Identity) -> Result<bool> {
         let Some(decided) = self.decided else { return Ok(false) };
         let (kept, other) = match decided.kept {
             Side::Known => (Side::Known, Side::Shown),
             Side::Shown => (Side::Shown, Side::Known),
         };
         let (kept, other) = (self.history(kept)?, self.history(other)?);
-        Ok(in_common(history, &other) > in_common(&kept, &other))
+        let common = in_common(history, &kept);
+        Ok(common < history.len() && common <= in_common(&kept, &other))
     }
 }
 
@@ -132,7 +133,7 @@ impl Home {
             if conflict.decided.is_none() {
                 return Err(blocked(&identifier));
             }
-            if conflict.gave_up(shown)? {
+            if conflict.settled_against(shown)? {
                 return Err(Error::from(identity::Error::from(Refusal::Conflict)).with_hint(format!(
                     "it was decided against this history of `{identifier}`: `ockam-kms conflict show {identifier}` shows both"
                 )));

@@ -139,7 +139,9 @@ fn the_side_that_is_kept_goes_on_and_the_other_is_refused_and_blocks_no_more() {
         };
         assert!(!world.is_blocked());
         assert_eq!(world.known(), good[0].0.as_bytes());
-        for history in [&bad[0].0, &bad[1].0] {
+        let first = world.first.clone();
+        let more = world.somebody.rotate(&first);
+        for history in [&bad[0].0, &bad[1].0, &more.0] {
             assert_eq!(world.show(history), CONFLICT);
             assert!(!world.is_blocked(), "whoever has the stolen key must not block for ever");
         }

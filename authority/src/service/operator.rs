@@ -10,6 +10,7 @@ use crate::authz::{Action, Actor};
 use crate::error::{Error, Kind, Result};
 use crate::issuer::IssuerKeys;
 use crate::member::Page;
+use crate::problem::Problem;
 use crate::service::{Answer, Authority, Status};
 use crate::store::{Conflict, Decision, Issued, Operation, query};
 
@@ -57,7 +58,7 @@ impl Authority {
         self.status_of(allowed)
     }
 
-    /// Conflicts between change histories, ordered by identifier; at most `limit`.
+    /// Conflicts between change histories, those that were decided among them, ordered by identifier; at most `limit`.
     ///
     /// # Errors
     /// A fault when the store fails.
@@ -71,10 +72,21 @@ impl Authority {
         Ok(query::conflicts(self.view(allowed)?, after, limit)?)
     }
 
-    /// Decides a conflict. The identity is no longer blocked then.
+    /// The conflict about an identity, decided or not.
     ///
     /// # Errors
-    /// [`Problem::NotFound`](crate::Problem::NotFound) without a conflict about this identity.
+    /// [`Problem::NotFound`] without one.
+    pub async fn conflict(&self, _: &Operator, of: &Identifier) -> Answer<Conflict> {
+        let allowed = self.gate(&Actor::Operator, Action::ListConflicts).await?;
+        query::conflict(self.view(allowed)?, of)?
+            .ok_or_else(|| Problem::not_found(format!("there is no conflict about `{of}`")))
+    }
+
+    /// Decides a conflict: this history counts from now on, and the identity is no longer blocked. The evidence stays, so
+    /// that a decision can be changed, and histories that go the way it is against are refused and block nothing any more.
+    ///
+    /// # Errors
+    /// [`Problem::NotFound`] without a conflict about this identity.
     pub async fn resolve_conflict(&self, _: &Operator, of: &Identifier, decision: Decision) -> Answer<()> {
         self.execute(Actor::Operator, Operation::ResolveConflict(*of, decision)).await?;
         Ok(())

@@ -165,6 +165,11 @@ impl KnownHistory {
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
+
+    /// How many changes the two begin with alike.
+    pub(crate) fn in_common(&self, other: &Self) -> usize {
+        self.changes.iter().zip(&other.changes).take_while(|(a, b)| a == b).count()
+    }
 }
 
 impl From<&Identity> for KnownHistory {
@@ -185,6 +190,36 @@ pub struct Conflict {
     pub known: KnownHistory,
     /// The one that was shown.
     pub shown: KnownHistory,
+    /// When.
+    pub at: Timestamp,
+    /// What an operator decided: until then the identity is blocked.
+    pub decided: Option<Decided>,
+}
+
+impl Conflict {
+    /// The history that this decision keeps, and the other one.
+    pub(crate) fn side(&self, decision: Decision) -> (&KnownHistory, &KnownHistory) {
+        match decision {
+            Decision::KeepKnown => (&self.known, &self.shown),
+            Decision::TakeShown => (&self.shown, &self.known),
+        }
+    }
+
+    /// Whether an operator decided against a history: it goes another way than the one that was kept, where the two part or
+    /// before. Whoever has the old key can make as many of those as they like.
+    pub(crate) fn settled_against(&self, history: &KnownHistory) -> bool {
+        let Some(decided) = self.decided else { return false };
+        let (kept, other) = self.side(decided.decision);
+        let common = history.in_common(kept);
+        common < history.len() && common <= kept.in_common(other)
+    }
+}
+
+/// A decision about a conflict. It can be changed: the evidence stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// Which of the two histories counts.
+    pub decision: Decision,
     /// When.
     pub at: Timestamp,
 }

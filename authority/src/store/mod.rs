@@ -26,7 +26,9 @@ use std::sync::Arc;
 
 use identity::{Identifier, Timestamp};
 
-pub use command::{Applied, Command, Conflict, Decision, Intent, Issued, KnownHistory, Operation, UnderKey};
+pub use command::{
+    Applied, Command, Conflict, Decided, Decision, Intent, Issued, KnownHistory, Operation, UnderKey,
+};
 pub use memory::MemoryStore;
 #[cfg(feature = "rocks")]
 pub use rocks::RocksStore;

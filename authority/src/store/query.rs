@@ -99,7 +99,7 @@ pub fn history(view: &dyn View, identifier: &Identifier) -> Result<Option<KnownH
     one(view, &keys::history(identifier))
 }
 
-/// The conflict between two histories of an identity, when there is one.
+/// The conflict between two histories of an identity, decided or not, when there is one.
 ///
 /// # Errors
 /// When the store fails.
@@ -107,7 +107,7 @@ pub fn conflict(view: &dyn View, identifier: &Identifier) -> Result<Option<Confl
     one(view, &keys::conflict(identifier))
 }
 
-/// Conflicts that an operator has to decide. At most `limit`.
+/// Conflicts, those that were decided among them, ordered by identifier. At most `limit`.
 ///
 /// # Errors
 /// When the store fails.

@@ -11,7 +11,7 @@ use crate::audit::{AuditHead, AuditRow};
 use crate::error::{Error, Kind, Result};
 use crate::member::{Member, MemberAttributes};
 use crate::once::{Kept, Receipt};
-use crate::store::command::{Conflict, Issued, KnownHistory};
+use crate::store::command::{Conflict, Decided, Decision, Issued, KnownHistory};
 use crate::ticket::{Reference, Ticket};
 
 /// The format of every record that this version writes.
@@ -313,6 +313,37 @@ pub(crate) struct ConflictWire {
     shown: HistoryWire,
     #[n(3)]
     at: u64,
+    /// Not there while it is not decided.
+    #[n(4)]
+    decided: Option<DecidedWire>,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct DecidedWire {
+    /// 0: the known history is kept, 1: the shown one is taken.
+    #[n(0)]
+    decision: u8,
+    #[n(1)]
+    at: u64,
+}
+
+impl DecidedWire {
+    fn of(decided: Decided) -> Self {
+        let decision = match decided.decision {
+            Decision::KeepKnown => 0,
+            Decision::TakeShown => 1,
+        };
+        Self { decision, at: decided.at.0 }
+    }
+
+    fn read(self) -> Option<Decided> {
+        let decision = match self.decision {
+            0 => Decision::KeepKnown,
+            1 => Decision::TakeShown,
+            _ => return None,
+        };
+        Some(Decided { decision, at: Timestamp(self.at) })
+    }
 }
 
 impl Record for Conflict {
@@ -325,6 +356,7 @@ impl Record for Conflict {
             known: self.known.to_wire(),
             shown: self.shown.to_wire(),
             at: self.at.0,
+            decided: self.decided.map(DecidedWire::of),
         }
     }
 
@@ -334,6 +366,10 @@ impl Record for Conflict {
             known: KnownHistory::from_wire(wire.known)?,
             shown: KnownHistory::from_wire(wire.shown)?,
             at: Timestamp(wire.at),
+            decided: match wire.decided {
+                Some(decided) => Some(decided.read()?),
+                None => None,
+            },
         })
     }
 }

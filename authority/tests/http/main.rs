@@ -29,4 +29,5 @@ mod panics;
 mod pending;
 mod problems;
 mod refusals;
+mod timing;
 mod tls;

@@ -8,7 +8,7 @@ use crate::common::{
 };
 use authority::issuer::IssuerKeys;
 use authority::service::{Authority, Operator, PROJECT_ATTRIBUTE, Settings};
-use authority::store::Decision;
+use authority::store::{Decided, Decision};
 use authority::ticket::NewTicket;
 use authority::{Kind, Problem, audit};
 use identity::{ChangeHash, ManualClock, Rule, verify};
@@ -255,7 +255,14 @@ async fn a_contradiction_blocks_until_the_operator_decides() {
     let of = conflicts.items[0].identifier;
     world.authority.resolve_conflict(&operator, &of, Decision::KeepKnown).await.unwrap();
     world.authority.credential(&caller).await.unwrap();
-    assert!(world.authority.resolve_conflict(&operator, &of, Decision::KeepKnown).await.is_err());
+    assert_eq!(world.authority.meet(two.identity.clone()).await.unwrap_err().code(), "forbidden");
+    world.authority.credential(&caller).await.unwrap();
+    let decided = world.authority.conflict(&operator, &of).await.unwrap().decided;
+    assert_eq!(decided, Some(Decided { decision: Decision::KeepKnown, at: NOW }));
+    let nobody = world.root.identity.identifier();
+    assert_eq!(world.authority.conflict(&operator, &nobody).await.unwrap_err().code(), "not-found");
+    let none = world.authority.resolve_conflict(&operator, &nobody, Decision::KeepKnown).await;
+    assert_eq!(none.unwrap_err().code(), "not-found");
 }
 
 #[tokio::test]

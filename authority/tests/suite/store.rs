@@ -7,7 +7,9 @@ use authority::Problem;
 use authority::audit;
 use authority::authz::{Action, Actor, Rules};
 use authority::member::MAX_PAGE;
-use authority::store::{Applied, Command, Decision, Intent, KnownHistory, Operation, Store, query};
+use authority::store::{
+    Applied, Command, Conflict, Decided, Decision, Intent, KnownHistory, Operation, Store, query,
+};
 use authority::ticket::{Code, Reference, Ticket};
 use identity::{Identifier, Identity, Timestamp};
 use vault::Vault;
@@ -288,34 +290,70 @@ async fn newer_histories_replace_and_older_are_refused(held: fn(Identifier) -> H
 }
 
 async fn a_contradiction_is_kept_and_blocks_until_it_is_decided(held: fn(Identifier) -> Held) {
-    let f = Fixture::new(held).await;
-    let first = person(&f.vault).await;
-    let identifier = first.identity.identifier();
-    let actor = Actor::Identity(identifier);
-    let (one, two) = (rotated(&first, &f.vault, NOW).await, rotated(&first, &f.vault, NOW).await);
-    let show = |person: &Person| Operation::KeepHistory(KnownHistory::from(&person.identity));
-    f.add(identifier, &[]).await;
-    for (decision, stays, goes) in [(Decision::KeepKnown, &one, &two), (Decision::TakeShown, &two, &one)] {
+    for decision in [Decision::KeepKnown, Decision::TakeShown] {
+        let f = Fixture::new(held).await;
+        let first = person(&f.vault).await;
+        let identifier = first.identity.identifier();
+        let actor = Actor::Identity(identifier);
+        let (one, two) = (rotated(&first, &f.vault, NOW).await, rotated(&first, &f.vault, NOW).await);
+        let show = |person: &Person| Operation::KeepHistory(KnownHistory::from(&person.identity));
+        let decide = |decision| Operation::ResolveConflict(identifier, decision);
+        let known = || query::history(f.store().view().unwrap(), &identifier).unwrap().unwrap();
+        let conflict = || query::conflict(f.store().view().unwrap(), &identifier).unwrap().unwrap();
+        f.add(identifier, &[]).await;
+        let none = f.run(Actor::Operator, decide(decision)).await;
+        assert_eq!(none.unwrap_err().code(), "not-found");
         f.run(actor, show(&one)).await.unwrap();
         assert!(f.run(actor, show(&two)).await.unwrap().conflict);
-        let conflict = query::conflict(f.store().view().unwrap(), &identifier).unwrap().unwrap();
-        assert_eq!(conflict.known.as_bytes(), one.identity.as_bytes());
-        assert_eq!(conflict.shown.as_bytes(), two.identity.as_bytes());
-        assert_eq!(query::conflicts(f.store().view().unwrap(), None, 9).unwrap().items, [conflict]);
+        let evidence = conflict();
+        assert_eq!(evidence.known.as_bytes(), one.identity.as_bytes());
+        assert_eq!(evidence.shown.as_bytes(), two.identity.as_bytes());
+        assert_eq!((evidence.at, evidence.decided), (NOW, None));
+        let listed = query::conflicts(f.store().view().unwrap(), None, 9).unwrap().items;
+        assert_eq!(listed, std::slice::from_ref(&evidence));
         for person in [&one, &two] {
             assert_eq!(f.run(actor, show(person)).await.unwrap_err().code(), "forbidden");
         }
-        f.run(Actor::Operator, Operation::ResolveConflict(identifier, decision)).await.unwrap();
-        f.run(actor, show(stays)).await.unwrap();
-        assert_eq!(
-            query::history(f.store().view().unwrap(), &identifier).unwrap().unwrap().as_bytes(),
-            stays.identity.as_bytes()
-        );
-        assert_ne!(stays.identity.as_bytes(), goes.identity.as_bytes());
+
+        f.run(Actor::Operator, decide(decision)).await.unwrap();
+        let (good, bad) = match decision {
+            Decision::KeepKnown => (&one, &two),
+            Decision::TakeShown => (&two, &one),
+        };
+        f.run(actor, show(good)).await.unwrap();
+        assert_eq!(known().as_bytes(), good.identity.as_bytes());
+        // The evidence stays.
+        assert_eq!(conflict(), Conflict { decided: Some(Decided { decision, at: NOW }), ..evidence.clone() });
+        // What was decided against, what goes on from it, and whatever else the old key signs: all of it is refused, and
+        // none of it blocks whoever goes on from the other.
+        let (further, more) = (rotated(bad, &f.vault, NOW).await, rotated(&first, &f.vault, NOW).await);
+        for person in [bad, &further, &more] {
+            assert_eq!(f.run(actor, show(person)).await.unwrap_err().code(), "forbidden");
+            f.run(actor, show(good)).await.unwrap();
+        }
+        let next = rotated(good, &f.vault, NOW).await;
+        f.run(actor, show(&next)).await.unwrap();
+        assert_eq!(f.run(actor, show(good)).await.unwrap_err().code(), "unauthenticated", "older");
+        // The same decision once more goes back to nothing older.
+        f.run(Actor::Operator, decide(decision)).await.unwrap();
+        assert_eq!(known().as_bytes(), next.identity.as_bytes());
+        // A decision can be changed.
+        let other = match decision {
+            Decision::KeepKnown => Decision::TakeShown,
+            Decision::TakeShown => Decision::KeepKnown,
+        };
+        f.run(Actor::Operator, decide(other)).await.unwrap();
+        assert_eq!(known().as_bytes(), bad.identity.as_bytes());
+        f.run(actor, show(&further)).await.unwrap();
+        assert_eq!(f.run(actor, show(&next)).await.unwrap_err().code(), "forbidden");
+        // A fork after what was decided is another conflict.
+        let (a, b) = (rotated(&further, &f.vault, NOW).await, rotated(&further, &f.vault, NOW).await);
+        f.run(actor, show(&a)).await.unwrap();
+        assert!(f.run(actor, show(&b)).await.unwrap().conflict);
+        assert_eq!(conflict().decided, None);
+        assert_eq!(f.run(actor, show(&a)).await.unwrap_err().code(), "forbidden");
+        assert!(f.lines().iter().any(|line| line.contains(r#""outcome":"conflict""#)));
     }
-    let none = f.run(Actor::Operator, Operation::ResolveConflict(identifier, Decision::KeepKnown)).await;
-    assert_eq!(none.unwrap_err().code(), "not-found");
-    assert!(f.lines().iter().any(|line| line.contains(r#""outcome":"conflict""#)));
 }
 
 fn intent(subject: Identifier, hash: u8, expires_at: Timestamp) -> Intent {

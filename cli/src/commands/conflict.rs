@@ -1,12 +1,15 @@
 //! `conflict …`: two signed histories of one identity, and which of them counts.
 
-use home::{Conflict, Home, Side};
+use home::control::{Ask, ConflictPage, ask};
+use home::{Conflict, Home, Name, Side};
 use identity::{Change, Identifier};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::authority::server_name;
 use super::identity::{change_json, change_rows};
 use super::resolve;
-use crate::args::conflict::{Decide, Keep, Show, Verb};
+use crate::args::conflict::{Decide, Keep, MetBy, Show, Verb};
 use crate::context::Context;
 use crate::dry_run::Preview;
 use crate::error::{Error, Result};
@@ -15,15 +18,72 @@ use crate::output::{Report, blocks, table, time};
 
 pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
     match verb {
-        Verb::List => list(context),
-        Verb::Show(show) => self::show(context, &show),
+        Verb::List(list) => self::list(&Place::of(context.read()?, &list.met)?),
+        Verb::Show(show) => self::show(&Place::of(context.read()?, &show.met)?, &show),
         Verb::Decide(decide) => self::decide(context, &decide),
     }
 }
 
-fn list(context: &Context) -> Result<Report> {
+/// Who met the conflicts: a home, or an authority that runs from it.
+struct Place<'a> {
+    home: &'a Home,
+    authority: Option<Name>,
+}
+
+impl<'a> Place<'a> {
+    fn of(home: &'a Home, met: &MetBy) -> Result<Self> {
+        let authority = met.at.as_deref().map(|at| server_name(home, Some(at))).transpose()?;
+        Ok(Self { home, authority })
+    }
+
+    fn conflicts(&self) -> Result<Vec<(Identifier, Conflict)>> {
+        let Some(authority) = &self.authority else { return Ok(self.home.conflicts()?) };
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page: ConflictPage = self.ask(authority, &Ask::Conflicts { after })?;
+            all.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The conflict about whoever was named.
+    fn find(&self, about: &str) -> Result<(Identifier, Conflict)> {
+        let identifier = resolve::identifier(self.home, about)?;
+        let (found, list) = match &self.authority {
+            None => {
+                let found = self.home.conflict_about(&identifier).map_err(Error::from);
+                (found, "`ockam-kms conflict list`".to_owned())
+            }
+            Some(authority) => {
+                let found = self.ask(authority, &Ask::Conflict { identifier });
+                (found, format!("`ockam-kms conflict list --at {authority}`"))
+            }
+        };
+        match found {
+            Err(e) if e.kind() == Kind::NotFound => {
+                Err(Error::new(Kind::NotFound, format!("there is no conflict about `{identifier}`"))
+                    .with_hint(format!("{list} shows those that there are")))
+            }
+            found => Ok((identifier, found?)),
+        }
+    }
+
+    fn ask<T: DeserializeOwned>(&self, authority: &Name, question: &Ask) -> Result<T> {
+        let answer = ask(&self.home.control_socket(authority), question)?;
+        serde_json::from_value(answer).map_err(|e| {
+            Error::new(Kind::Malformed, format!("the answer of `{authority}` does not decode"))
+                .with_hint("it runs another version of ockam-kms: start it again")
+                .with_source(e)
+        })
+    }
+}
+
+fn list(place: &Place<'_>) -> Result<Report> {
     let (mut plain, mut items, mut machine) = (Vec::new(), Vec::new(), Vec::new());
-    for (identifier, conflict) in context.read()?.conflicts()? {
+    for (identifier, conflict) in place.conflicts()? {
         let parted = Parted::of(&conflict)?;
         let mut rows = rows(&identifier, &conflict);
         rows.push(("changes in common", parted.common.to_string()));
@@ -34,8 +94,8 @@ fn list(context: &Context) -> Result<Report> {
     Ok(Report::new(blocks(&plain, "there are no conflicts"), Value::Array(items)).machine(machine.join("\n")))
 }
 
-fn show(context: &Context, show: &Show) -> Result<Report> {
-    let (identifier, conflict) = find(context.read()?, &show.about)?;
+fn show(place: &Place<'_>, show: &Show) -> Result<Report> {
+    let (identifier, conflict) = place.find(&show.about)?;
     let parted = Parted::of(&conflict)?;
     let mut plain = vec![table(&rows(&identifier, &conflict))];
     for (title, changes) in [("known", &parted.known), ("shown", &parted.shown)] {
@@ -50,7 +110,8 @@ fn show(context: &Context, show: &Show) -> Result<Report> {
 
 fn decide(context: &Context, decide: &Decide) -> Result<Report> {
     let home = context.home()?;
-    let (identifier, conflict) = find(home, &decide.about)?;
+    let place = Place::of(home, &decide.met)?;
+    let (identifier, conflict) = place.find(&decide.about)?;
     let kept = decide.keep.map(|keep| match keep {
         Keep::Known => Side::Known,
         Keep::Shown => Side::Shown,
@@ -58,19 +119,23 @@ fn decide(context: &Context, decide: &Decide) -> Result<Report> {
     if decide.dry_run {
         return Ok(preview(&identifier, &conflict, kept)?.report());
     }
-    // A decision can be changed, since the evidence stays; what is forgotten is gone.
-    if kept.is_none() {
-        let question =
-            format!("Forget both histories of {identifier}? The next one that is shown is believed.");
-        context.confirm(decide.yes, &question)?;
-    }
-    let writer = context.writer()?;
-    let said = match kept {
-        Some(side) => {
+    let said = match (&place.authority, kept) {
+        (Some(authority), Some(keep)) => {
+            let _: Value = place.ask(authority, &Ask::Decide { identifier, keep })?;
+            format!("the {} history of {identifier} counts at `{authority}` from now on", keep.name())
+        }
+        (None, Some(side)) => {
+            let writer = context.writer()?;
             home.decide_conflict(&writer, &identifier, side, context.now())?;
             format!("the {} history of {identifier} counts from now on", side.name())
         }
-        None => {
+        // Nobody comes here for an authority: the arguments do not allow it.
+        (_, None) => {
+            // A decision can be changed, since the evidence stays; what is forgotten is gone.
+            let question =
+                format!("Forget both histories of {identifier}? The next one that is shown is believed.");
+            context.confirm(decide.yes, &question)?;
+            let writer = context.writer()?;
             home.forget_conflict(&writer, &identifier)?;
             format!("both histories of {identifier} are forgotten")
         }
@@ -96,18 +161,6 @@ fn preview(identifier: &Identifier, conflict: &Conflict, kept: Option<Side>) -> 
     ));
     preview.keeps("the other history, as evidence; whoever shows it is refused");
     Ok(preview)
-}
-
-/// The conflict about whoever was named.
-fn find(home: &Home, about: &str) -> Result<(Identifier, Conflict)> {
-    let identifier = resolve::identifier(home, about)?;
-    match home.conflict_about(&identifier) {
-        Err(e) if e.kind() == home::Kind::NotFound => {
-            Err(Error::new(Kind::NotFound, format!("there is no conflict about `{identifier}`"))
-                .with_hint("`ockam-kms conflict list` shows those that there are"))
-        }
-        found => Ok((identifier, found?)),
-    }
 }
 
 fn rows(identifier: &Identifier, conflict: &Conflict) -> Vec<(&'static str, String)> {

@@ -5,14 +5,14 @@ use identity::{Identifier, Relation};
 use crate::authz::{Action, Allowed};
 use crate::problem::{Needs, Problem};
 use crate::store::apply::{Context, log};
-use crate::store::command::{Applied, Conflict, Decision, KnownHistory};
+use crate::store::command::{Applied, Conflict, Decided, Decision, KnownHistory};
 use crate::store::{keys, query};
 
 type Outcome = Result<Applied, Problem>;
 
 /// How `shown` relates to `known`, by change hashes alone, as [`identity::Identity::compared_to`] does.
 fn relation(shown: &KnownHistory, known: &KnownHistory) -> Relation {
-    let same = shown.changes.iter().zip(&known.changes).take_while(|(a, b)| a == b).count();
+    let same = shown.in_common(known);
     match (same == shown.changes.len(), same == known.changes.len()) {
         (true, true) => Relation::Equal,
         (false, true) => Relation::Newer,
@@ -32,12 +32,19 @@ pub(super) fn keep(context: &mut Context<'_, '_>, allowed: Allowed<'_>, shown: &
         }
         return put(context, &identifier, shown);
     };
+    if query::conflict(&*context.state, &identifier)?.is_some_and(|conflict| conflict.settled_against(shown))
+    {
+        return Err(Problem::forbidden(
+            "the authority's operator decided for another change history of this identity",
+        ));
+    }
     match relation(shown, &known) {
         Relation::Equal => Ok(Applied::default()),
         Relation::Newer => put(context, &identifier, shown),
         Relation::Older => Err(Problem::Unauthenticated { needs: Needs::NewerHistory }),
         Relation::Conflict => {
-            let conflict = Conflict { identifier, known, shown: shown.clone(), at: context.now() };
+            let conflict =
+                Conflict { identifier, known, shown: shown.clone(), at: context.now(), decided: None };
             context.state.put(keys::conflict(&identifier), &conflict)?;
             log::done_as(context, Action::Meet.word(), &identifier.to_string(), "evidence kept", "conflict")?;
             Ok(Applied { conflict: true, ..Applied::default() })
@@ -68,16 +75,21 @@ pub(super) fn resolve(
     identifier: &Identifier,
     decision: Decision,
 ) -> Outcome {
-    let conflict = query::conflict(&*context.state, identifier)?
+    let mut conflict = query::conflict(&*context.state, identifier)?
         .ok_or_else(|| Problem::not_found(format!("there is no conflict about `{identifier}`")))?;
     let word = match decision {
         Decision::KeepKnown => "known history kept",
-        Decision::TakeShown => {
-            context.state.put(keys::history(identifier), &conflict.shown)?;
-            "shown history taken"
-        }
+        Decision::TakeShown => "shown history taken",
     };
-    context.state.remove(keys::conflict(identifier));
+    // What was seen since an earlier decision, of the side that is kept, is newer than the evidence.
+    let (kept, _) = conflict.side(decision);
+    let goes_on = query::history(&*context.state, identifier)?
+        .is_some_and(|known| relation(&known, kept) == Relation::Newer);
+    if !goes_on {
+        context.state.put(keys::history(identifier), kept)?;
+    }
+    conflict.decided = Some(Decided { decision, at: context.now() });
+    context.state.put(keys::conflict(identifier), &conflict)?;
     log::done(context, &identifier.to_string(), word)?;
     Ok(Applied { changed: 1, ..Applied::default() })
 }

@@ -106,3 +106,130 @@ fn sweep(context: &mut Context<'_, '_>) -> Result<(), Problem> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use identity::{ChangeHash, Identifier, Timestamp};
+
+    use super::*;
+    use crate::authz::Actor;
+    use crate::error::Result;
+    use crate::member::MemberAttributes;
+    use crate::store::Entry;
+    use crate::store::apply::apply;
+    use crate::store::command::{Command, Operation};
+    use crate::store::memory::Memory;
+    use crate::store::overlay::Transaction;
+    use crate::store::writer::Engine as _;
+
+    const NOW: Timestamp = Timestamp(1_790_000_000);
+
+    /// A state that keeps count of what it is asked; one that leaks asks once more about what it has.
+    struct Watched {
+        state: Memory,
+        asked: Mutex<Vec<String>>,
+        leaks: bool,
+    }
+
+    impl View for Watched {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+            self.asked.lock().unwrap().push(format!("get {} of {} bytes", char::from(key[0]), key.len()));
+            let found = self.state.get(key)?;
+            if self.leaks && key.starts_with(keys::TICKET) && found.is_some() {
+                self.asked.lock().unwrap().push("once more".to_owned());
+            }
+            Ok(found)
+        }
+
+        fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
+            self.asked.lock().unwrap().push(format!("scan {} for {limit}", char::from(prefix[0])));
+            self.state.scan(prefix, after, limit)
+        }
+    }
+
+    fn id(byte: u8) -> Identifier {
+        Identifier::from_bytes([byte; 32])
+    }
+
+    fn ticket(byte: u8, expires_at: Timestamp, uses_left: u32) -> Operation {
+        Operation::MakeTicket {
+            lookup: [byte; 32],
+            ticket: Ticket {
+                reference: Reference::from_bytes([byte; 8]),
+                attributes: MemberAttributes::of([("role", "member")]).unwrap(),
+                issued_by: id(9),
+                created_at: NOW,
+                expires_at,
+                uses_left,
+            },
+        }
+    }
+
+    fn redeem(lookup: [u8; 32]) -> Operation {
+        let changes = vec![ChangeHash::of(b"a change")];
+        Operation::Redeem { lookup, history: KnownHistory { bytes: vec![0x81, 0x80], changes } }
+    }
+
+    /// Decides a command; what it came to, what the state was asked and what is written, values by their length.
+    fn decide(state: &Watched, actor: Actor, operation: Operation) -> (Outcome, Vec<String>) {
+        let mut transaction = Transaction::new(state);
+        let command = Command { actor, at: NOW, rules: Arc::default(), operation };
+        let outcome = apply(&mut transaction, id(1), &command);
+        let batch = transaction.into_batch();
+        let mut work = std::mem::take(&mut *state.asked.lock().unwrap());
+        work.extend(batch.iter().map(|(key, value)| {
+            let length = value.as_ref().map_or(0, Vec::len);
+            format!("put {} of {} bytes: {length} bytes", char::from(key[0]), key.len())
+        }));
+        state.state.commit(batch).unwrap();
+        (outcome, work)
+    }
+
+    /// The work for a code that is unknown, wrong in one bit, expired, used up and revoked.
+    fn work_of_useless_codes(leaks: bool) -> Vec<Vec<String>> {
+        let state = Watched { state: Memory::default(), asked: Mutex::default(), leaks };
+        crate::store::apply::prepare(&state.state, id(1), NOW).unwrap();
+        let (good, expired, used, revoked) = (1, 2, 3, 4);
+        for (byte, end, uses) in [
+            (good, NOW.after(60), 2),
+            (expired, NOW, 1),
+            (used, NOW.after(60), 0),
+            (revoked, NOW.after(60), 1),
+        ] {
+            decide(&state, Actor::Operator, ticket(byte, end, uses)).0.unwrap();
+        }
+        let revoke = Operation::RevokeTicket(Reference::from_bytes([revoked; 8]));
+        decide(&state, Actor::Operator, revoke).0.unwrap();
+        let mut wrong = [good; 32];
+        wrong[31] ^= 1;
+        let mut all = Vec::new();
+        for lookup in [[0xee; 32], wrong, [expired; 32], [used; 32], [revoked; 32]] {
+            let (outcome, work) = decide(&state, Actor::Identity(id(7)), redeem(lookup));
+            assert_eq!(outcome.unwrap_err(), Problem::forbidden("unknown enrollment token"));
+            assert!(work.iter().any(|step| step.starts_with("get t")), "{work:?}");
+            all.push(work);
+        }
+        // What goes well is more work, and shows that the measure sees any.
+        let (outcome, work) = decide(&state, Actor::Identity(id(7)), redeem([good; 32]));
+        outcome.unwrap();
+        assert!(work.len() > all[0].len(), "{work:?}");
+        all
+    }
+
+    #[test]
+    fn a_useless_code_is_the_same_work_whatever_makes_it_useless() {
+        let mut all = work_of_useless_codes(false);
+        println!("{:#?}", all[0]);
+        all.dedup();
+        assert_eq!(all.len(), 1, "{all:#?}");
+    }
+
+    #[test]
+    fn control_work_that_depends_on_the_code_is_noticed() {
+        let all = work_of_useless_codes(true);
+        let differ: Vec<_> = all.iter().map(|work| *work != all[0]).collect();
+        assert_eq!(differ, [false, false, true, true, false]);
+    }
+}

@@ -1,4 +1,4 @@
-//! What the control socket of a running authority answers: status, stop, reload, rotate, audit.
+//! What the control socket of a running authority answers: status, stop, reload, rotate, audit; conflicts are beside it.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use vault::{Pending, Signer};
 
+use super::conflicts;
 use crate::context::recovery_text;
 use crate::error::{Error, Result, io};
 use crate::exit::Kind;
@@ -111,6 +112,9 @@ impl Running {
             Ask::Rotate(_) => "rotate",
             Ask::Audit { .. } => "audit",
             Ask::Orphans { .. } => "orphans",
+            Ask::Conflicts { .. } => "conflicts",
+            Ask::Conflict { .. } => "conflict",
+            Ask::Decide { .. } => "decide",
         };
         let answered = match ask {
             Ask::Status => self.status(),
@@ -122,6 +126,15 @@ impl Running {
             Ask::Rotate(plan) => self.rotate(&plan),
             Ask::Audit { to } => self.audit(&to),
             Ask::Orphans { after } => self.orphans(after.as_deref()),
+            Ask::Conflicts { after } => {
+                conflicts::list(&self.runtime, &self.authority, &self.operator, after)
+            }
+            Ask::Conflict { identifier } => {
+                conflicts::show(&self.runtime, &self.authority, &self.operator, &identifier)
+            }
+            Ask::Decide { identifier, keep } => {
+                conflicts::decide(&self.runtime, &self.authority, &self.operator, &identifier, keep)
+            }
         };
         match answered {
             Ok(value) => Answer::Done(value),

@@ -1,6 +1,7 @@
 //! `authority …` and `node …`.
 
 mod background;
+mod conflicts;
 mod control;
 mod plan;
 mod serve;
