@@ -13,11 +13,11 @@ use crate::interrupt;
 
 /// The person at the terminal, when there is one and they may be asked.
 pub(crate) fn person(no_input: bool) -> Arc<dyn Interact> {
-    if !no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        Arc::new(Person)
-    } else {
-        Arc::new(Nobody)
-    }
+    if may_ask(no_input) { Arc::new(Person) } else { Arc::new(Nobody) }
+}
+
+fn may_ask(no_input: bool) -> bool {
+    !no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
 /// Nobody can be asked: says which option answers instead.
@@ -50,7 +50,7 @@ impl Interact for Nobody {
 
 /// Whether somebody can be asked to confirm.
 pub(crate) fn confirm(no_input: bool, question: &str) -> Option<bool> {
-    if no_input || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+    if !may_ask(no_input) {
         return None;
     }
     let mut terminal = open().ok()?;
@@ -83,12 +83,27 @@ impl Interact for Person {
 
 /// A new passphrase, typed twice.
 pub(crate) fn new_passphrase() -> Result<SecretBytes> {
-    let first = hidden_line("New passphrase: ")?;
+    typed_twice("passphrase")
+}
+
+/// A new PIN or PUK, typed twice, when somebody can be asked.
+#[cfg(feature = "yubikey")]
+pub(crate) fn new_secret(no_input: bool, what: &str, option: &str) -> Result<SecretBytes> {
+    if may_ask(no_input) {
+        return typed_twice(what);
+    }
+    Err(Error::new(Kind::Presence, format!("the new {what} is needed, and nobody can be asked")).with_hint(
+        format!("pass it with --{option}-file PATH, or write it to standard input and add `--{option} -`"),
+    ))
+}
+
+fn typed_twice(what: &str) -> Result<SecretBytes> {
+    let first = hidden_line(&format!("New {what}: "))?;
     let second = hidden_line("The same again: ")?;
     if first.same_as(&second) {
         Ok(first)
     } else {
-        Err(Error::new(Kind::Invalid, "the two passphrases differ").with_hint("try again"))
+        Err(Error::new(Kind::Invalid, format!("the two {what}s differ")).with_hint("try again"))
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod redact;
+pub mod session;
 pub mod transcript;
 
 use std::ffi::OsStr;

@@ -35,14 +35,25 @@ const DRIVER: &str = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Runs in the namespaces, as their first process: they end with it. `pcscd` without systemd, polkit or D-Bus; the card
-/// again and again, unless it was taken out.
+/// Runs in the namespaces, as their first process: they end with it. `pcscd` without systemd, polkit or D-Bus, again and
+/// again, unless it was stopped; the card again and again, unless it was taken out.
 const INSIDE: &str = r#"
 set -eu
 ip link set lo up
 mkdir -p /run/pcscd
 mount --bind "$DIR/run" /run/pcscd
-pcscd --foreground --error --config "$DIR/conf" >"$DIR/pcscd.log" 2>&1 &
+serve() {
+    while :; do
+        if [ -e "$DIR/stopped" ]; then sleep 0.02; continue; fi
+        pcscd --foreground --error --config "$DIR/conf" >>"$DIR/pcscd.log" 2>&1 &
+        service=$!
+        while kill -0 "$service" 2>/dev/null && ! [ -e "$DIR/stopped" ]; do sleep 0.05; done
+        kill -KILL "$service" 2>/dev/null || :
+        wait "$service" 2>/dev/null || :
+        rm -f "$DIR/run/pcscd.comm" "$DIR/run/pcscd.pid"
+    done
+}
+serve &
 while :; do
     if [ -e "$DIR/card/out" ]; then sleep 0.02; continue; fi
     "$CARD" 127.0.0.1:35963 "$DIR/card" "$VERSION" "$SERIAL" "$SECRETS" >>"$DIR/card.log" 2>&1 || sleep 0.1
@@ -137,12 +148,14 @@ impl PivCard {
         let running = Running { namespaces };
         wait_until("pcscd listens", || self.socket().exists());
         wait_until("the card has a memory", || self.file("state.json").exists());
-        wait_until("the card is in the reader", || {
-            let listed =
-                Command::new("opensc-tool").arg("--list-readers").env(SOCKET, self.socket()).output();
-            String::from_utf8_lossy(&listed.unwrap().stdout).contains("Yes")
-        });
+        wait_until("the card is in the reader", || self.is_in());
         running
+    }
+
+    /// Whether the reader sees it.
+    fn is_in(&self) -> bool {
+        let listed = Command::new("opensc-tool").arg("--list-readers").env(SOCKET, self.socket()).output();
+        String::from_utf8_lossy(&listed.unwrap().stdout).contains("Yes")
     }
 
     fn socket(&self) -> PathBuf {
@@ -189,12 +202,54 @@ impl PivCard {
         fs::remove_file(self.file("out")).unwrap();
     }
 
+    /// Puts it back, and waits until the reader sees it.
+    ///
+    /// # Panics
+    /// As [`insert`](Self::insert).
+    pub fn insert_and_wait(&self) {
+        // Whoever is fast would see the card from before.
+        wait_until("the card is out of the reader", || !self.is_in());
+        self.insert();
+        wait_until("the card is in the reader", || self.is_in());
+    }
+
     /// Waits until the card is out, after a fault that pulls it.
     ///
     /// # Panics
     /// When that does not happen.
     pub fn wait_until_out(&self) {
         wait_until("the card is out", || self.file("out").exists());
+    }
+
+    /// Changes what it remembers while it is out: somebody else had it.
+    ///
+    /// # Panics
+    /// When nothing of that name is in its memory.
+    pub fn tamper(&self, pointer: &str, value: impl Into<serde_json::Value>) {
+        self.pull();
+        wait_until("the card is out of the reader", || !self.is_in());
+        let mut memory = self.memory();
+        *memory.pointer_mut(pointer).expect("it remembers that") = value.into();
+        fs::write(self.file("state.json"), memory.to_string()).unwrap();
+        self.insert_and_wait();
+    }
+
+    /// Kills the PC/SC daemon.
+    ///
+    /// # Panics
+    /// When the directory cannot be written.
+    pub fn stop_service(&self) {
+        fs::write(self.directory.join("stopped"), "").unwrap();
+        wait_until("pcscd is gone", || !self.socket().exists());
+    }
+
+    /// Starts it again.
+    ///
+    /// # Panics
+    /// When it was not stopped, or does not start.
+    pub fn start_service(&self) {
+        fs::remove_file(self.directory.join("stopped")).unwrap();
+        wait_until("pcscd listens", || self.socket().exists());
     }
 
     /// Makes the card fail, once: see `tests/src/bin/virtual-piv-card/faults.rs`.
@@ -215,12 +270,20 @@ impl PivCard {
         fs::write(self.file("go"), "").unwrap();
     }
 
+    /// Waits until the card waits for a touch.
+    ///
+    /// # Panics
+    /// When it does not wait.
+    pub fn wait_for_touch(&self) {
+        wait_until("the card waits for a touch", || self.file("waits").exists());
+    }
+
     /// Waits until the card waits for a touch, and touches it.
     ///
     /// # Panics
     /// When it does not wait.
     pub fn touch(&self) {
-        wait_until("the card waits for a touch", || self.file("waits").exists());
+        self.wait_for_touch();
         fs::write(self.file("touch"), "").unwrap();
     }
 

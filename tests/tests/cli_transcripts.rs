@@ -6,10 +6,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its world should stop")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use ockam_kms_tests::awskms::Emulator;
 use ockam_kms_tests::cli::Kms;
 use ockam_kms_tests::cli::transcript::{Step, To, directory, steps};
+use ockam_kms_tests::piv::PivCard;
 
 /// One test for each file of golden/cli.
 macro_rules! transcripts {
@@ -19,7 +21,7 @@ macro_rules! transcripts {
             Kms::new().follow($file);
         })*
 
-        const FILES: &[&str] = &[$($file,)* "cloud"];
+        const FILES: &[&str] = &[$($file,)* "cloud", "card"];
     };
 }
 
@@ -51,6 +53,16 @@ fn clouds() {
     // By the variable, since a port in a URI would differ each time.
     kms.set("AWS_ENDPOINT_URL", aws.endpoint());
     kms.follow("cloud");
+}
+
+/// With a YubiKey that just left the factory.
+#[test]
+fn cards() {
+    let card = Path::new(env!("CARGO_BIN_EXE_virtual-piv-card"));
+    let Some(_card) = PivCard::enter_as_from_the_factory("cards", card, "5.7.1") else { return };
+    let mut kms = Kms::new();
+    kms.set("PCSCLITE_CSOCK_NAME", std::env::var_os("PCSCLITE_CSOCK_NAME").unwrap());
+    kms.follow("card");
 }
 
 fn all_steps() -> BTreeMap<String, Vec<Step>> {

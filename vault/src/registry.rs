@@ -63,7 +63,9 @@ impl Registry {
         backend.open(uri, interact).await
     }
 
-    fn lacks(&self, scheme: Scheme) -> Error {
+    /// That this build has no such backend, and how to get one that has.
+    #[must_use]
+    pub fn lacks(&self, scheme: Scheme) -> Error {
         let error = Error::new(Kind::Unsupported, format!("this build has no backend `{scheme}`"));
         match self.left_out.iter().find(|(left_out, _)| *left_out == scheme) {
             Some((_, how)) => error.with_hint(*how),

@@ -40,6 +40,30 @@ pub(crate) enum Verb {
     /// Move a software vault to another directory
     #[command(after_help = "Example:\n  ockam-kms vault move default --path /srv/vaults/default")]
     Move(Move),
+    /// Change the PIN of a YubiKey
+    #[command(after_help = "Examples:
+  ockam-kms vault change-pin hsm
+  ockam-kms vault change-pin hsm --pin-file /run/old --new-pin-file /run/new
+  printf '%s\\n' 123456 730519 | \\
+    ockam-kms vault change-pin --uri yubikey:serial=12345678 --pin - --new-pin -")]
+    ChangePin(ChangePin),
+    /// Change the PUK of a YubiKey, which unblocks its PIN
+    #[command(after_help = "Examples:
+  ockam-kms vault change-puk hsm
+  ockam-kms vault change-puk hsm --puk-file /run/old --new-puk-file /run/new")]
+    ChangePuk(ChangePuk),
+    /// Change the management key of a YubiKey, which makes and destroys keys
+    #[command(after_help = "Examples:
+  ockam-kms vault change-management-key hsm --new-management-key-file /etc/piv.new
+  ockam-kms vault change-management-key hsm --algorithm aes256 \\
+    --management-key-file /run/old --new-management-key-file /run/new
+  ockam-kms vault change-management-key hsm --new-management-key-file new --dry-run")]
+    ChangeManagementKey(ChangeManagementKey),
+    /// Give a YubiKey a new PIN, with all its tries, by the PUK
+    #[command(after_help = "Examples:
+  ockam-kms vault unblock-pin hsm
+  ockam-kms vault unblock-pin hsm --puk-file /run/puk --new-pin-file /run/new")]
+    UnblockPin(UnblockPin),
     /// Forget a vault; a software vault in the home is removed with its keys
     #[command(after_help = "Example:\n  ockam-kms vault delete old --yes")]
     Delete(Delete),
@@ -79,6 +103,92 @@ pub(crate) struct Create {
 pub(crate) struct Named {
     /// The name of the vault
     pub(crate) name: Option<String>,
+}
+
+/// A YubiKey, be it a vault yet or not.
+#[derive(Debug, Args)]
+pub(crate) struct Card {
+    /// The name of the vault; the default one when it is left out
+    pub(crate) name: Option<String>,
+    /// The card that this URI names, which need not be a vault
+    #[arg(long, value_name = "URI", conflicts_with = "name")]
+    pub(crate) uri: Option<String>,
+    /// Say what would be changed and how many tries there are, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewPin {
+    /// Read the new PIN from standard input, after the present secret: `--new-pin -`
+    #[arg(long, value_name = "-", allow_hyphen_values = true, conflicts_with = "new_pin_file")]
+    pub(crate) new_pin: Option<String>,
+    /// Read the new PIN from the first line of a file
+    #[arg(long, value_name = "PATH|-", allow_hyphen_values = true)]
+    pub(crate) new_pin_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Puk {
+    /// Read the PUK from standard input: `--puk -`
+    #[arg(long, value_name = "-", allow_hyphen_values = true, conflicts_with = "puk_file")]
+    pub(crate) puk: Option<String>,
+    /// Read the PUK from the first line of a file
+    #[arg(long, value_name = "PATH|-", allow_hyphen_values = true)]
+    pub(crate) puk_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChangePin {
+    #[command(flatten)]
+    pub(crate) card: Card,
+    #[command(flatten)]
+    pub(crate) new: NewPin,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChangePuk {
+    #[command(flatten)]
+    pub(crate) card: Card,
+    #[command(flatten)]
+    pub(crate) present: Puk,
+    /// Read the new PUK from standard input, after the present one: `--new-puk -`
+    #[arg(long, value_name = "-", allow_hyphen_values = true, conflicts_with = "new_puk_file")]
+    pub(crate) new_puk: Option<String>,
+    /// Read the new PUK from the first line of a file
+    #[arg(long, value_name = "PATH|-", allow_hyphen_values = true)]
+    pub(crate) new_puk_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChangeManagementKey {
+    #[command(flatten)]
+    pub(crate) card: Card,
+    /// Read the present management key from standard input: `--management-key -`
+    #[arg(long, value_name = "-", allow_hyphen_values = true, conflicts_with = "management_key_file")]
+    pub(crate) management_key: Option<String>,
+    /// Read the present management key from the first line of a file
+    #[arg(long, value_name = "PATH|-", allow_hyphen_values = true)]
+    pub(crate) management_key_file: Option<PathBuf>,
+    /// Read the new management key from standard input, after the present one
+    #[arg(long, value_name = "-", allow_hyphen_values = true, conflicts_with = "new_management_key_file")]
+    pub(crate) new_management_key: Option<String>,
+    /// Read the new management key from a file, which is made with a random key when it does not exist
+    #[arg(long, value_name = "PATH|-", allow_hyphen_values = true)]
+    pub(crate) new_management_key_file: Option<PathBuf>,
+    /// Its type: aes256, aes192, aes128 or 3des; the best that the firmware has when it is left out
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) algorithm: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnblockPin {
+    #[command(flatten)]
+    pub(crate) card: Card,
+    #[command(flatten)]
+    pub(crate) puk: Puk,
+    #[command(flatten)]
+    pub(crate) new: NewPin,
 }
 
 #[derive(Debug, Args)]

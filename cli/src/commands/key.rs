@@ -257,7 +257,13 @@ fn from_hex(what: &str, text: &str) -> Result<Vec<u8>> {
 
 fn destroy(context: &Context, destroy: &Destroy) -> Result<Report> {
     let open = Open::vault(context, destroy.which.vault.as_deref())?;
-    let key = open.find(&destroy.which.key)?;
+    let key = match open.find(&destroy.which.key) {
+        Err(error) if error.kind() == Kind::NotFound => match half_made(&open, &destroy.which.key) {
+            Some(half) => return discard(context, &open, &half, destroy),
+            None => return Err(error),
+        },
+        found => found?,
+    };
     if destroy.dry_run {
         let mut preview = Preview::default();
         preview.destroys(format!("the key `{}` in the vault `{}`, for good", key.uri, open.name));
@@ -292,6 +298,59 @@ fn destroy(context: &Context, destroy: &Destroy) -> Result<Report> {
         json!({ "name": key.name, "uri": key.uri.to_string() }),
     )
     .machine(key.name.clone()))
+}
+
+/// The name of a key whose making or destruction was cut off: the vault does not list it, and says so when it is opened.
+fn half_made(open: &Open, key: &str) -> Option<KeyName> {
+    let name = KeyName::new(key).ok()?;
+    let uri = KeyUri::of_key(open.vault.scheme(), &name);
+    let opened = vault::block_on(Custody::<Signing>::open(open.vault.signing()?, &uri));
+    opened.is_err_and(|error| error.kind() == vault::Kind::Corrupt).then_some(name)
+}
+
+/// Removes what is left of one.
+fn discard(context: &Context, open: &Open, name: &KeyName, destroy: &Destroy) -> Result<Report> {
+    if destroy.dry_run {
+        let mut preview = Preview::default();
+        preview.destroys(format!("what is left of the key `{name}` in the vault `{}`, for good", open.name));
+        return Ok(preview.report());
+    }
+    context.confirm(destroy.yes, &format!("Remove what is left of the key `{name}`?"))?;
+    let _writer = context.writer()?;
+    context.refuse_while_rotating(None)?;
+    let uri = KeyUri::of_key(open.vault.scheme(), name);
+    let home = context.home()?;
+    // A key that was overwritten opens as little as one that was never finished; its user has to say goodbye first.
+    let locked = home.locked_with_key(&open.name, &*open.vault, &uri)?;
+    let mut users: Vec<_> = locked.into_iter().map(|vault| format!("the vault `{vault}`")).collect();
+    for (user, record) in home.identities()? {
+        if let Some(key) = record.key()
+            && key.vault()? == open.name
+            && key.uri()?.same_key(&uri)
+        {
+            users.push(user.to_string());
+        }
+    }
+    if !users.is_empty() {
+        let text = format!("the key `{name}` in the vault `{}` is needed by {}", open.name, users.join(", "));
+        return Err(Error::new(Kind::Denied, text)
+            .with_hint("rotate these identities to other keys, or change the lock of these vaults, first"));
+    }
+    // Which purpose it was for, only the vault knows: it refuses the others.
+    let signing = open.vault.signing().map(|facet| Custody::<Signing>::discard(facet, name));
+    let agreement = open.vault.agreement().map(|facet| Custody::<Agreement>::discard(facet, name));
+    let sealing = open.vault.sealing().map(|facet| Custody::<Sealing>::discard(facet, name));
+    for discarded in [signing, agreement, sealing].into_iter().flatten() {
+        match vault::block_on(discarded) {
+            Err(error) if error.kind() == vault::Kind::Invalid => {}
+            done => done?,
+        }
+    }
+    Ok(Report::new(
+        format!("what was left of the key `{name}` is removed"),
+        json!({ "name": name.as_str(), "uri": uri.to_string() }),
+    )
+    .machine(name.as_str()))
 }
 
 fn restore(context: &Context, which: &Which) -> Result<Report> {

@@ -1,5 +1,7 @@
 //! `vault …`
 
+#[cfg(feature = "yubikey")]
+mod card;
 mod check;
 mod lock;
 mod rekey;
@@ -34,6 +36,18 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
         Verb::Check(named) => check::run(context, named.name.as_deref()),
         Verb::Rekey(rekey) => rekey::run(context, &rekey),
         Verb::Move(moved) => self::move_vault(context, &moved),
+        #[cfg(feature = "yubikey")]
+        Verb::ChangePin(change) => card::change_pin(context, &change),
+        #[cfg(feature = "yubikey")]
+        Verb::ChangePuk(change) => card::change_puk(context, &change),
+        #[cfg(feature = "yubikey")]
+        Verb::ChangeManagementKey(change) => card::change_management_key(context, &change),
+        #[cfg(feature = "yubikey")]
+        Verb::UnblockPin(unblock) => card::unblock_pin(context, &unblock),
+        #[cfg(not(feature = "yubikey"))]
+        Verb::ChangePin(_) | Verb::ChangePuk(_) | Verb::ChangeManagementKey(_) | Verb::UnblockPin(_) => {
+            Err(crate::backends::registry().lacks(Scheme::YubiKey).into())
+        }
         Verb::Delete(delete) => self::delete(context, &delete),
     }
 }
@@ -123,7 +137,7 @@ fn vault_uri(context: &Context, create: &Create) -> Result<Option<KeyUri>> {
         _ => return Ok(None),
     };
     let source_attribute = match uri.scheme() {
-        Scheme::Pkcs11 => Some("pin-source"),
+        Scheme::Pkcs11 | Scheme::YubiKey => Some("pin-source"),
         Scheme::Tpm => Some("auth-source"),
         _ => None,
     };

@@ -61,6 +61,11 @@ impl Address {
         format!("YubiKey `{}`", self.serial)
     }
 
+    /// A command that changes its secrets, for hints.
+    pub(crate) fn command(&self, verb: &str) -> String {
+        format!("`ockam-kms vault {verb} --uri yubikey:serial={}`", self.serial)
+    }
+
     /// The id of the vault on this card: its URI without the way to it.
     pub(crate) fn vault_id(&self) -> Result<VaultId> {
         Ok(VaultId::new(self.uri()?.to_string()))
@@ -84,7 +89,7 @@ fn serial(text: &str) -> Result<u32> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| plain).ok_or_else(|| {
         Error::new(Kind::Invalid, format!("`{}` is no serial number of a YubiKey", text.escape_debug()))
-            .with_hint("it is printed on the card in digits, and `ykman list` shows it")
+            .with_hint("it is printed on the card, in digits")
     })
 }
 

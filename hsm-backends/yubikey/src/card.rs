@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use ::yubikey::piv::{self, AlgorithmId, ManagementSlotId, Origin, SlotAlgorithmId, SlotId};
-use ::yubikey::{Error as DriverError, MgmKey, PinPolicy, TouchPolicy, Version, YubiKey};
+use ::yubikey::{Error as DriverError, MgmAlgorithmId, MgmKey, PinPolicy, TouchPolicy, Version, YubiKey};
 use vault::{Algorithm, Error, Kind, PurposeKind, Result, SecretBytes};
 
+use crate::access::Secret;
+use crate::address::Address;
 use crate::errors::{self, Done, Trouble};
 use crate::ledger::{self, Fingerprint, Ledger};
 use crate::quirks::{self, shielded};
@@ -133,6 +135,10 @@ impl Card {
         self.station.address.touch
     }
 
+    pub(crate) fn address(&self) -> &Address {
+        &self.station.address
+    }
+
     /// Ends the connection and resets the card, so that nobody after us finds the PIN entered.
     pub(crate) fn close(mut self) {
         drop(self.driver.take());
@@ -153,6 +159,19 @@ impl Card {
         }
     }
 
+    /// What an error means that the driver has for two things: see [`quirks`].
+    pub(crate) fn explained(&mut self, trouble: Trouble) -> Trouble {
+        if !quirks::says_nothing(&trouble) {
+            return trouble;
+        }
+        // One that answers an easy question is there, so the error was its answer.
+        match self.tries_left(ManagementSlotId::Pin) {
+            Ok(_) => trouble,
+            Err(other) if quirks::says_nothing(&other) => quirks::not_transacted(),
+            Err(other) => other,
+        }
+    }
+
     /// Refuses a card that anybody can use who read its manual. The card says so itself: no try is spent.
     fn check_secrets(&mut self) -> Done<()> {
         if self.station.address.allow_default_secrets {
@@ -165,7 +184,8 @@ impl Card {
                     format!("{} has the {what} that it left the factory with", self.name()),
                 )
                 .with_hint(format!(
-                    "`ykman piv access {verb}` changes it; for a card that guards nothing, add `allow-default-secrets=yes` to the URI"
+                    "{} changes it; for a card that guards nothing, add `allow-default-secrets=yes` to the URI",
+                    self.station.address.command(verb)
                 ))
                 .into());
             }
@@ -189,7 +209,7 @@ impl Card {
     fn enter_pin(&mut self) -> Done<()> {
         let pin = self.station.pin()?;
         let left = self.tries_left(ManagementSlotId::Pin)?;
-        spare_the_last_try(&self.name(), "PIN", left)?;
+        spare_the_last_try(&self.station.address, Secret::Pin, left)?;
         let entered = self.call(|driver| driver.verify_pin(pin.expose()));
         if matches!(entered, Err(Trouble::Answer(DriverError::WrongPin { .. }))) {
             self.station.refused(pin);
@@ -207,14 +227,18 @@ impl Card {
         Ok(())
     }
 
+    /// Of which type the management key is.
+    pub(crate) fn management_algorithm(&mut self) -> Done<MgmAlgorithmId> {
+        let slot = SlotId::Management(ManagementSlotId::Management);
+        match self.call(|driver| piv::metadata(driver, slot))?.algorithm {
+            SlotAlgorithmId::Management(algorithm) => Ok(algorithm),
+            _ => Err(Trouble::Nonsense("no type of its management key")),
+        }
+    }
+
     /// Shows this management key.
     pub(crate) fn manage_with(&mut self, key: &SecretBytes) -> Done<()> {
-        let slot = SlotId::Management(ManagementSlotId::Management);
-        let SlotAlgorithmId::Management(algorithm) =
-            self.call(|driver| piv::metadata(driver, slot))?.algorithm
-        else {
-            return Err(Trouble::Nonsense("no type of its management key"));
-        };
+        let algorithm = self.management_algorithm()?;
         let name = self.name();
         let wrong = || {
             Error::new(Kind::Denied, format!("{name} refused the management key"))
@@ -326,15 +350,27 @@ impl Card {
 }
 
 /// Refuses to spend the last try of a PIN or PUK.
-pub(crate) fn spare_the_last_try(card: &str, what: &str, left: u8) -> Result<()> {
-    match left {
-        0 => Err(Error::new(Kind::Denied, format!("the {what} of {card} is locked"))
-            .with_hint("unblock the PIN with the PUK; a card whose PUK is locked, too, can only be reset")),
-        1 => Err(Error::new(Kind::Denied, format!("the {what} of {card} has one try left")).with_hint(
-            "this program never spends the last one: enter it with another tool, which gives all tries back",
-        )),
-        _ => Ok(()),
-    }
+pub(crate) fn spare_the_last_try(of: &Address, secret: Secret, left: u8) -> Result<()> {
+    let (card, unblock) = (of.card(), of.command("unblock-pin"));
+    let (text, hint) = match (left, secret) {
+        (2.., _) => return Ok(()),
+        (0, Secret::Pin) => ("is locked", format!("{unblock} gives it new tries, by the PUK")),
+        (0, _) => (
+            "is locked",
+            "the card works on with its PIN; only a reset, which destroys every key on it, gives it another"
+                .to_owned(),
+        ),
+        (1, Secret::Pin) => (
+            "has one try left",
+            format!("this program never spends the last one: {unblock} gives all tries back, by the PUK"),
+        ),
+        (1, _) => (
+            "has one try left",
+            "this program never spends the last one: enter it with another tool, which gives all tries back"
+                .to_owned(),
+        ),
+    };
+    Err(Error::new(Kind::Denied, format!("the {secret} of {card} {text}")).with_hint(hint))
 }
 
 impl Drop for Card {

@@ -11,12 +11,19 @@ use crate::station::Station;
 /// See the module.
 pub(crate) struct Desk {
     station: Arc<Station>,
+    connect: fn(&Arc<Station>) -> Done<Card>,
     card: Option<Card>,
 }
 
 impl Desk {
+    /// At a card that is used: its PIN is entered.
     pub(crate) fn new(station: Arc<Station>) -> Self {
-        Self { station, card: None }
+        Self { station, connect: Card::connect, card: None }
+    }
+
+    /// At a card whose secrets are to be changed: none is entered, and those of the factory are taken.
+    pub(crate) fn without_pin(station: Arc<Station>) -> Self {
+        Self { station, connect: Card::reach, card: None }
     }
 
     /// Works on the card. What failed because the connection is gone or the card was reset is tried once more on a fresh
@@ -38,12 +45,12 @@ impl Desk {
 
     /// A connection that failed is given up, so that the next request starts with a fresh one.
     fn once<T>(&mut self, work: &mut impl FnMut(&mut Card) -> Done<T>) -> (Done<T>, bool) {
-        let mut card = match self.card.take().map_or_else(|| Card::connect(&self.station), Ok) {
+        let mut card = match self.card.take().map_or_else(|| (self.connect)(&self.station), Ok) {
             Ok(card) => card,
             Err(trouble) => return (Err(trouble), false),
         };
         card.sent = false;
-        let done = work(&mut card);
+        let done = work(&mut card).map_err(|trouble| card.explained(trouble));
         let sent = card.sent;
         if done.as_ref().err().is_none_or(|trouble| trouble.remedy() == Remedy::None) {
             self.card = Some(card);

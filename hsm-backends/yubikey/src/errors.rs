@@ -63,6 +63,8 @@ pub(crate) enum Trouble {
     Nonsense(&'static str),
     /// Decided: goes to the caller as it is.
     Decided(Error),
+    /// The same, and the connection is gone.
+    Lost(Error),
 }
 
 /// The result of what a worker does.
@@ -86,13 +88,14 @@ impl Trouble {
         match self {
             Self::Answer(answer) => row(*answer).2,
             Self::Nonsense(_) | Self::Decided(_) => Remedy::None,
+            Self::Lost(_) => Remedy::Reconnect,
         }
     }
 
     /// What the caller is told. `sent` says that something that changes the card was under way.
     pub(crate) fn into_error(self, card: &str, sent: bool) -> Error {
         match self {
-            Self::Decided(error) => error,
+            Self::Decided(error) | Self::Lost(error) => error,
             Self::Nonsense(what) => Error::new(Kind::Backend, format!("{card} returned {what}")),
             Self::Answer(answer) => {
                 let error = answered(card, answer);
@@ -111,10 +114,10 @@ fn answered(card: &str, answer: DriverError) -> Error {
         }
         DriverError::WrongPin { tries: 0 } | DriverError::PinLocked => {
             Error::new(kind, format!("{card} is locked: its tries are used up"))
-                .with_hint("unblock the PIN with the PUK")
+                .with_hint("`ockam-kms vault unblock-pin` gives the PIN new tries, by the PUK")
         }
         DriverError::WrongPin { tries } => {
-            Error::new(kind, format!("{card} refused the PIN or PUK, {tries} tries are left"))
+            Error::new(kind, format!("{card} refused the PIN, {}", left(tries)))
                 .with_hint("enter the right one; the last try is never spent by this program")
         }
         DriverError::AuthenticationError => {
@@ -122,6 +125,11 @@ fn answered(card: &str, answer: DriverError) -> Error {
         }
         _ => error,
     }
+}
+
+/// How many tries are left, in words.
+pub(crate) fn left(tries: u8) -> String {
+    if tries == 1 { "1 try is left".to_owned() } else { format!("{tries} tries are left") }
 }
 
 /// The card is not there.

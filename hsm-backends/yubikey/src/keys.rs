@@ -61,13 +61,15 @@ impl Opened {
 pub(crate) fn generate(card: &mut Card, algorithm: Algorithm, name: &KeyName) -> Done<Opened> {
     let curve = Curve::of(algorithm).ok_or_else(|| unsupported(card, algorithm))?;
     let mut ledger = card.ledger()?;
-    if ledger.named(name.as_str()).is_some() {
-        return Err(Error::new(
-            Kind::AlreadyExists,
-            format!("there already is a key `{name}` on {}", card.name()),
-        )
-        .with_hint("open it, or choose another name")
-        .into());
+    match ledger.named(name.as_str()) {
+        None => {}
+        Some((_, Use::Begun { .. })) => return Err(cut_off(Kind::AlreadyExists, name.as_str()).into()),
+        Some(_) => {
+            let text = format!("there already is a key `{name}` on {}", card.name());
+            return Err(Error::new(Kind::AlreadyExists, text)
+                .with_hint("open it, or choose another name")
+                .into());
+        }
     }
     let slot = free_slot(card, &ledger, algorithm.purpose())?;
     ledger.set(slot, Some(Use::Begun { name: name.clone(), algorithm }));
@@ -89,10 +91,27 @@ fn free_slot(card: &mut Card, ledger: &Ledger, purpose: PurposeKind) -> Done<Slo
             return Ok(slot);
         }
     }
-    Err(Error::new(Kind::Exhausted, format!("{} has no free slot for {purpose}", card.name()))
-        .with_retry(Retry::NeedsOperator)
-        .with_hint("destroy a key that is not needed, or use another card")
-        .into())
+    let left: Vec<_> = ledger
+        .iter()
+        .filter(|(_, entry)| matches!(entry, Use::Begun { .. }))
+        .filter_map(|(_, entry)| entry.name())
+        .collect();
+    let error = Error::new(Kind::Exhausted, format!("{} has no free slot for {purpose}", card.name()))
+        .with_retry(Retry::NeedsOperator);
+    Err(match left.first() {
+        // Nobody can use it, and nobody sees it in a list.
+        Some(name) => error.with_hint(format!(
+            "the making of `{name}` was cut off: `ockam-kms key destroy {name}` frees its slot"
+        )),
+        None => error.with_hint("destroy a key that is not needed, or use another card"),
+    }
+    .into())
+}
+
+/// What is left of a key that was being made or removed.
+fn cut_off(kind: Kind, name: &str) -> Error {
+    Error::new(kind, format!("the making or removal of the key `{name}` was cut off"))
+        .with_hint(format!("remove what is left of it, `ockam-kms key destroy {name}`, and make another"))
 }
 
 /// Whether a key may be made in a slot.
@@ -128,14 +147,7 @@ pub(crate) fn open(card: &mut Card, purpose: PurposeKind, wanted: &Wanted) -> Do
         }
         (Some(Use::Made { .. }), Content::Empty) => return Err(not_found(card, &wanted.shown())),
         (Some(Use::Made { .. }), _) => return Err(replaced(card, &wanted.shown())),
-        (Some(Use::Begun { .. }), _) => {
-            return Err(Error::new(
-                Kind::Corrupt,
-                format!("the making or removal of the key `{}` was cut off", wanted.shown()),
-            )
-            .with_hint("remove what is left of it, `ockam-kms key destroy`, and make another")
-            .into());
-        }
+        (Some(Use::Begun { name, .. }), _) => return Err(cut_off(Kind::Corrupt, name.as_str()).into()),
         (Some(Use::Spent { fingerprint }), Content::Key(facts)) if facts.fingerprint() == fingerprint => {
             return Err(not_found(card, &wanted.shown()));
         }

@@ -5,7 +5,7 @@
 //! yubikey:serial=12345678;slot=9c;name=issuer                a key in it
 //! ```
 //!
-//! [`YubiKeyBackend`] opens a [`YubiKeyVault`]. What stands between a caller and the card:
+//! [`YubiKeyBackend`] opens a [`YubiKeyVault`]; [`CardAccess`] changes the secrets of a card. What stands between a caller and the card:
 //!
 //! ```text
 //! caller ── future ── queue ── worker ── connection ── pcscd ── card
@@ -22,6 +22,7 @@
 //! One thing is out of our hands: the driver keeps a copy of the PIN, which it does not wipe, for as long as the
 //! connection lives.
 
+mod access;
 mod address;
 mod attest;
 mod backend;
@@ -32,10 +33,13 @@ mod errors;
 mod inventory;
 mod keys;
 mod ledger;
+mod management;
 mod quirks;
 mod slots;
 mod station;
 mod vault;
 
+pub use access::{CardAccess, Secret, Standing};
 pub use backend::YubiKeyBackend;
+pub use management::{ManagementAlgorithm, ManagementKey};
 pub use vault::YubiKeyVault;

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ::yubikey::Version;
+use ::yubikey::{Error as DriverError, Version};
 use vault::{Error, Kind, Result};
 
 use crate::errors::{Done, Trouble};
@@ -14,6 +14,17 @@ pub(crate) fn shielded<T>(call: impl FnOnce() -> ::yubikey::Result<T>) -> Done<T
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Trouble::Nonsense("an answer of a length that cannot be")),
     }
+}
+
+/// **The driver has one error for a status word that it does not know and for an answer that is none** (0.9.0-rc.0): a card
+/// that is pulled in the middle of a command can look like one that refused it. Whether it is there, another question tells.
+pub(crate) fn says_nothing(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Answer(DriverError::GenericError))
+}
+
+/// What a card that answers nothing at all comes to.
+pub(crate) fn not_transacted() -> Trouble {
+    Trouble::Answer(DriverError::PcscError { inner: Some(pcsc::Error::NotTransacted) })
 }
 
 /// **The driver cannot send 255 bytes to be signed**: it counts the length of that length in two ways (0.9.0-rc.0). The
@@ -33,6 +44,11 @@ pub(crate) fn check_version(card: &str, version: Version) -> Result<()> {
 /// **Curve25519 came with 5.7.**
 pub(crate) fn has_curve25519(version: Version) -> bool {
     (version.major, version.minor) >= (5, 7)
+}
+
+/// **AES came to the management key with 5.4.2**; before, there is Triple DES alone.
+pub(crate) fn has_aes(version: Version) -> bool {
+    (version.major, version.minor, version.patch) >= (5, 4, 2)
 }
 
 /// **ECDSA before 5.7 leaks its nonce to whoever has the card in hands** (YSA-2024-03, "EUCLEAK").

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vault::{Ask, Error, Interact, Kind, Result, SecretBytes};
+use vault::{Ask, Error, Interact, Kind, Nobody, Result, SecretBytes};
 
 use crate::address::Address;
 
@@ -13,6 +13,8 @@ use crate::address::Address;
 enum Pin {
     File(PathBuf),
     Kept(SecretBytes),
+    /// Nobody was asked: the card is not used.
+    Unasked,
 }
 
 /// See the module.
@@ -35,11 +37,18 @@ impl Station {
         Ok(Self { address, interact, pin, refused: Mutex::new(None), management: Mutex::new(None) })
     }
 
+    /// For a card whose secrets are to be changed: whoever changes them brings them along.
+    pub(crate) fn without_pin(address: Address) -> Self {
+        let interact = Arc::new(Nobody);
+        Self { address, interact, pin: Pin::Unasked, refused: Mutex::new(None), management: Mutex::new(None) }
+    }
+
     /// The PIN, unless the card refused it already.
     pub(crate) fn pin(&self) -> Result<SecretBytes> {
         let pin = match &self.pin {
             Pin::File(path) => SecretBytes::read_file(path)?,
             Pin::Kept(pin) => SecretBytes::new(pin.expose().to_vec()),
+            Pin::Unasked => return Err(Error::new(Kind::Presence, "the PIN is not known")),
         };
         let card = self.address.card();
         if !(6..=8).contains(&pin.len()) {
@@ -86,7 +95,7 @@ impl Station {
 pub(crate) fn management_key(text: &SecretBytes) -> Result<SecretBytes> {
     let bad = || {
         Error::new(Kind::Denied, "what was given is no management key").with_hint(
-            "it is 32, 48 or 64 hexadecimal digits, as `ykman piv access change-management-key` shows it",
+            "it is 32, 48 or 64 hexadecimal digits, as `ockam-kms vault change-management-key` writes it",
         )
     };
     let key = SecretBytes::new(hex::decode(text.expose()).map_err(|_| bad())?);

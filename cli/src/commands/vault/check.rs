@@ -228,6 +228,10 @@ pub(crate) fn exposed(uri: &KeyUri) -> Option<String> {
             let pin = text("pin-source").and_then(|source| source.strip_prefix("file:"));
             pin.and_then(|path| open_to_others(Path::new(path), "the file with the PIN"))
         }
+        Scheme::YubiKey => [("pin-source", "PIN"), ("management-key-source", "management key")]
+            .into_iter()
+            .filter_map(|(attribute, what)| Some((text(attribute)?.strip_prefix("file:")?, what)))
+            .find_map(|(path, what)| open_to_others(Path::new(path), &format!("the file with the {what}"))),
         Scheme::Tpm => {
             let auth = text("auth-source").and_then(|source| source.strip_prefix("file:"));
             auth.and_then(|path| open_to_others(Path::new(path), "the file with the authorization value"))

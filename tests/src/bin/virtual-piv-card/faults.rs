@@ -2,7 +2,8 @@
 //!
 //! `fault` holds one line and is removed when it strikes, before the next command with that instruction:
 //! `pull INS` the card is gone, `hang INS` it answers nothing until the file `go` is there, `cut INS` and `grow INS` the
-//! answer has another length, `flip INS` its last byte is another. `INS` is in hexadecimal, `*` for any.
+//! answer has another length, `flip INS` its last byte is another. `INS` is in hexadecimal, `*` for any; a number after it
+//! is how many commands with that instruction go through before.
 //! `waits` is there while the card waits for a touch, and the file `touch` is one (it is removed).
 
 use std::fs;
@@ -24,9 +25,15 @@ impl Faults {
     fn take(&self, kinds: &[&str], instruction: u8) -> Option<String> {
         let path = self.0.join("fault");
         let text = fs::read_to_string(&path).ok()?;
-        let (kind, which) = text.trim().split_once(' ')?;
+        let mut words = text.split_whitespace();
+        let (kind, which) = (words.next()?, words.next()?);
+        let before: u32 = words.next().map_or(0, |number| number.parse().unwrap());
         let strikes = which == "*" || u8::from_str_radix(which, 16) == Ok(instruction);
         if !strikes || !kinds.contains(&kind) {
+            return None;
+        }
+        if before > 0 {
+            fs::write(path, format!("{kind} {which} {}", before - 1)).unwrap();
             return None;
         }
         fs::remove_file(path).unwrap();

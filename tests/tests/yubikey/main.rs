@@ -7,6 +7,10 @@
     reason = "these are tests"
 )]
 
+mod access;
+mod faults;
+mod program;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
