@@ -13,6 +13,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ockam-kms-identity", &["ockam-kms-vault"]),
     ("ockam-kms-evidence", &["ockam-kms-vault"]),
     ("ockam-kms-channel", &["ockam-kms-identity", "ockam-kms-vault"]),
+    (
+        "ockam-kms-node",
+        &["ockam-kms-channel", "ockam-kms-identity", "ockam-kms-policy-lang", "ockam-kms-vault"],
+    ),
     ("ockam-kms-pkcs11", &["ockam-kms-vault"]),
     ("ockam-kms-aws-kms", &["ockam-kms-vault"]),
     ("ockam-kms-tpm", &["ockam-kms-vault"]),

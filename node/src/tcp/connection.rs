@@ -1,0 +1,284 @@
+//! One TCP connection: a task that reads, a task that writes, and a queue with a budget of bytes between.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use channel::Address;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use super::frame::{self, Frame, MAX_FRAME, TAIL, VERSION};
+use super::{TcpConnectionInfo, locked};
+use crate::error::{Error, Kind};
+use crate::link::Link;
+use crate::message::{Message, Origin};
+use crate::node::{Node, Place, Rule};
+use crate::worker::{Pending, Runs, Worker};
+
+/// Bytes that may wait to be written.
+const BUDGET: usize = 4 * 1024 * 1024;
+/// How long a message that came from elsewhere waits for room in the queue before it is dropped.
+const QUEUE_WAIT: Duration = Duration::from_secs(5);
+/// How long a peer may take nothing of what is written, or be silent in the middle of a frame, before it is cut off.
+const STALL_WAIT: Duration = Duration::from_secs(30);
+/// How long the first byte of the other side may take.
+const VERSION_WAIT: Duration = Duration::from_secs(10);
+/// What is read and written at once.
+const BUFFER: usize = 64 * 1024;
+/// What is allocated for a frame before any of it has come.
+const AHEAD: usize = 256 * 1024;
+/// Payloads longer than this are written from where they are.
+const COPIED: usize = 8 * 1024;
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct TcpLink {
+    link: Link,
+    info: TcpConnectionInfo,
+    budget: Arc<Semaphore>,
+    closing: watch::Sender<bool>,
+}
+
+impl TcpLink {
+    /// Who is at the other end.
+    #[must_use]
+    pub fn remote(&self) -> SocketAddr {
+        self.info.remote
+    }
+
+    /// The listener that took it; none for what this node dialled.
+    #[must_use]
+    pub fn listener(&self) -> Option<&Address> {
+        self.info.listener.as_ref()
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    pub(super) fn info(&self) -> TcpConnectionInfo {
+        self.info.clone()
+    }
+
+    pub(super) fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Waits until nothing waits to be written.
+    pub(super) async fn flushed(&self) {
+        let all = u32::try_from(BUDGET).unwrap_or(u32::MAX);
+        let _ = self.budget.acquire_many(all).await;
+    }
+}
+
+impl AsRef<Link> for TcpLink {
+    fn as_ref(&self) -> &Link {
+        &self.link
+    }
+}
+
+struct Queued {
+    frame: Frame,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The worker that stands for a connection.
+struct Sender {
+    link: Arc<TcpLink>,
+    queue: mpsc::UnboundedSender<Queued>,
+}
+
+impl Worker for Sender {
+    fn receive<'a>(&'a self, _: &'a Node, mut message: Message) -> Pending<'a, ()> {
+        Box::pin(async move {
+            message.take_next();
+            let remote = !message.origin().is_local();
+            let frame = Frame::new(message).ok_or_else(|| {
+                Error::new(Kind::Invalid, format!("the message does not fit {MAX_FRAME} bytes"))
+            })?;
+            // A frame that is larger than the budget takes all of it.
+            let room = u32::try_from(frame.len().min(BUDGET)).unwrap_or(u32::MAX);
+            let waiting = Arc::clone(&self.link.budget).acquire_many_owned(room);
+            let room = if remote {
+                tokio::time::timeout(QUEUE_WAIT, waiting)
+                    .await
+                    .map_err(|_| Error::new(Kind::Exhausted, "the connection takes nothing more"))?
+            } else {
+                waiting.await
+            };
+            let queued = room.ok().and_then(|room| self.queue.send(Queued { frame, _room: room }).ok());
+            queued.ok_or_else(|| {
+                Error::new(Kind::Unavailable, format!("the connection to `{}` has ended", self.link.remote()))
+            })
+        })
+    }
+}
+
+pub(super) fn keep_alive(stream: &TcpStream) {
+    use rustix::net::sockopt;
+    // As the reference sets them. A system that does not know one of them keeps its own.
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(300));
+    let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(75));
+    let _ = sockopt::set_tcp_keepcnt(stream, 2);
+}
+
+impl Node {
+    /// Runs a connection until one side ends it.
+    pub(super) fn run_connection(
+        &self,
+        stream: TcpStream,
+        listener: Option<Address>,
+        place_taken: Option<OwnedSemaphorePermit>,
+    ) -> std::io::Result<TcpConnectionInfo> {
+        stream.set_nodelay(true)?;
+        let address = Self::random_address().map_err(std::io::Error::other)?;
+        let info = TcpConnectionInfo {
+            address: address.clone(),
+            remote: stream.peer_addr()?,
+            local: stream.local_addr()?,
+            listener,
+        };
+        let link = Arc::new(TcpLink {
+            link: Link::new(),
+            info: info.clone(),
+            budget: Arc::new(Semaphore::new(BUDGET)),
+            closing: watch::Sender::new(false),
+        });
+        let (queue, queued) = mpsc::unbounded_channel();
+        let sender = Sender { link: Arc::clone(&link), queue };
+        let place = Place {
+            rule: Rule::Through(Some(Arc::clone(&link) as Arc<dyn AsRef<Link> + Send + Sync>)),
+            kind: "tcp",
+            of: None,
+        };
+        self.place(address.clone(), Box::new(sender), Runs::Inline, place).map_err(std::io::Error::other)?;
+        locked(&self.0.tcp.connections).insert(address.clone(), Arc::clone(&link));
+        tracing::debug!(remote = %info.remote, %address, "a TCP connection is open");
+        let (reading, writing) = stream.into_split();
+        // Reading and writing are tasks of their own: what is sealed for one direction is written while the other is opened.
+        let (node, ended) = (self.clone(), self.stopped());
+        let (of_writer, mut closing) = (Arc::clone(&link), link.closing.subscribe());
+        self.spawn(async move {
+            let why = tokio::select! {
+                written = write(writing, queued) => written,
+                _ = closing.wait_for(|closing| *closing) => Ok(()),
+            };
+            tracing::debug!(remote = %of_writer.remote(), why = ?why.err(), "nothing more is written");
+            of_writer.close();
+        });
+        let mut closing = link.closing.subscribe();
+        self.spawn(async move {
+            let why = tokio::select! {
+                read = read(&node, &link, reading) => read,
+                _ = closing.wait_for(|closing| *closing) => Ok(()),
+                () = ended => Ok(()),
+            };
+            tracing::debug!(remote = %link.remote(), address = %link.info.address, why = ?why.err(), "a TCP connection ended");
+            link.close();
+            node.end_connection(&link);
+            drop(place_taken);
+        });
+        Ok(info)
+    }
+
+    fn end_connection(&self, link: &TcpLink) {
+        link.budget.close();
+        self.remove(&link.info.address);
+        self.remove_of(link.link.number());
+        let mut connections = locked(&self.0.tcp.connections);
+        connections.remove(&link.info.address);
+        for other in connections.values() {
+            other.link.part(link.link.number());
+        }
+    }
+}
+
+/// Reads frames and has them delivered, one after the other: a peer that sends faster than what it sends is taken waits.
+async fn read(node: &Node, link: &Arc<TcpLink>, reading: OwnedReadHalf) -> std::io::Result<()> {
+    let invalid = |why: &'static str| std::io::Error::new(std::io::ErrorKind::InvalidData, why);
+    let mut reading = BufReader::with_capacity(BUFFER, reading);
+    let version = within(VERSION_WAIT, reading.read_u8()).await?;
+    if version != VERSION {
+        return Err(invalid("the other side speaks another version"));
+    }
+    loop {
+        let length = match reading.read_u32().await {
+            Ok(length) => usize::try_from(length).map_err(|_| invalid("the frame is too long"))?,
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        if length > MAX_FRAME {
+            return Err(invalid("the frame is too long"));
+        }
+        let bytes = read_frame(&mut reading, length).await?;
+        let (onward, mut back, payload) = frame::decode(bytes).ok_or_else(|| invalid("it is no frame"))?;
+        if onward.0.is_empty() {
+            continue; // A heartbeat.
+        }
+        back.0.insert(0, link.info.address.clone());
+        node.send_quietly(Message::from(Origin::Tcp(Arc::clone(link)), onward, back, payload)).await;
+    }
+}
+
+/// Takes memory as bytes come, not as they are announced.
+async fn read_frame(reading: &mut BufReader<OwnedReadHalf>, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length.min(AHEAD));
+    while bytes.len() < length {
+        let left = u64::try_from(length - bytes.len()).unwrap_or(u64::MAX);
+        if within(STALL_WAIT, (&mut *reading).take(left).read_buf(&mut bytes)).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(bytes)
+}
+
+async fn write(
+    mut writing: OwnedWriteHalf,
+    mut queued: mpsc::UnboundedReceiver<Queued>,
+) -> std::io::Result<()> {
+    within(STALL_WAIT, writing.write_all(&[VERSION])).await?;
+    let mut buffer = Vec::with_capacity(BUFFER);
+    while let Some(first) = queued.recv().await {
+        // Room is given back when what took it has been written.
+        let mut rooms = Vec::new();
+        let mut next = Some(first);
+        while let Some(Queued { frame, _room: room }) = next.take() {
+            rooms.push(room);
+            buffer.extend_from_slice(&frame.head);
+            if frame.payload.len() > COPIED {
+                write_some(&mut writing, &buffer).await?;
+                write_some(&mut writing, &frame.payload).await?;
+                buffer.clear();
+            } else {
+                buffer.extend_from_slice(&frame.payload);
+            }
+            buffer.extend_from_slice(&TAIL);
+            if buffer.len() < BUFFER {
+                next = queued.try_recv().ok();
+            }
+        }
+        write_some(&mut writing, &buffer).await?;
+        buffer.clear();
+    }
+    Ok(())
+}
+
+/// Writes all, and ends when nothing of it is taken for a while.
+async fn write_some(writing: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let written = within(STALL_WAIT, writing.write(bytes)).await?;
+        if written == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+async fn within<T>(wait: Duration, doing: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    tokio::time::timeout(wait, doing).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}

@@ -1,0 +1,131 @@
+//! Frames: what TCP carries (docs/formats.md, "nodes").
+//!
+//! ```text
+//! once, by each side        01
+//! each message              length, u32 big-endian ‖ CBOR of that length
+//! CBOR                      [onward route, return route, payload: bstr, tracing: text]
+//! ```
+
+use channel::Route;
+use minicbor::{Decode, Encode, Encoder};
+
+use crate::message::Message;
+
+/// The version of the protocol, the first byte of each side.
+pub(super) const VERSION: u8 = 1;
+/// The most bytes of a frame's CBOR.
+pub const MAX_FRAME: usize = 16 * 1024 * 1024;
+
+/// Tracing that traces nothing: always there, as the reference sends it.
+const TRACING: &str = "{}";
+
+#[derive(Decode)]
+struct FrameWire<'b> {
+    #[n(0)]
+    onward_route: Route,
+    #[n(1)]
+    return_route: Route,
+    #[cbor(b(2), with = "minicbor::bytes")]
+    payload: &'b [u8],
+    #[b(3)]
+    _tracing: Option<&'b str>,
+}
+
+/// A frame in three pieces, so that the payload is not copied: its head, the payload, its tail.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) head: Vec<u8>,
+    pub(super) payload: Vec<u8>,
+}
+
+/// What follows the payload.
+pub(super) const TAIL: [u8; 3] = *b"\x62{}";
+const _: () = assert!(TAIL.len() == TRACING.len() + 1);
+
+impl Frame {
+    /// The frame of a message, or nothing when it is too long.
+    pub(super) fn new(message: Message) -> Option<Self> {
+        let mut head = vec![0; size_of::<u32>()];
+        let mut encoder = Encoder::new(&mut head);
+        encoder.array(4).ok()?;
+        message.onward_route.encode(&mut encoder, &mut ()).ok()?;
+        message.return_route.encode(&mut encoder, &mut ()).ok()?;
+        encoder.bytes_len(u64::try_from(message.payload.len()).ok()?).ok()?;
+        let length = head.len() - size_of::<u32>() + message.payload.len() + TAIL.len();
+        if length > MAX_FRAME {
+            return None;
+        }
+        head.first_chunk_mut::<4>()?.copy_from_slice(&u32::try_from(length).ok()?.to_be_bytes());
+        Some(Self { head, payload: message.payload })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.payload.len() + TAIL.len()
+    }
+}
+
+/// The message of a frame's CBOR, or nothing when it is none.
+pub(super) fn decode(mut frame: Vec<u8>) -> Option<(Route, Route, Vec<u8>)> {
+    let wire: FrameWire<'_> = minicbor::decode(&frame).ok()?;
+    let (onward, back) = (wire.onward_route, wire.return_route);
+    // The payload lies within the frame: what is around it is cut off, and nothing is allocated.
+    let start = wire.payload.as_ptr().addr().checked_sub(frame.as_ptr().addr())?;
+    let length = wire.payload.len();
+    frame.truncate(start.checked_add(length)?);
+    frame.drain(..start);
+    Some((onward, back, frame))
+}
+
+#[cfg(test)]
+mod tests {
+    use channel::Address;
+
+    use super::*;
+
+    fn bytes(frame: &Frame) -> Vec<u8> {
+        [&frame.head[..], &frame.payload, &TAIL].concat()
+    }
+
+    #[test]
+    fn a_frame_is_the_bytes_that_are_known() {
+        let payload =
+            hex::decode("358072d6365880d1aeea329adf9121383851ed21a28e3b75e965d0d2cd166254").unwrap();
+        let onward = Route(vec![Address::local("api")]);
+        let back = Route(vec![Address::local("00112233445566778899aabbccddeeff")]);
+        let frame = Frame::new(Message::new(onward.clone(), back.clone(), payload.clone())).unwrap();
+        let known = "000000528481820043617069818200582030303131323233333434353536363737383839396161626263636464656566665820358072d6365880d1aeea329adf9121383851ed21a28e3b75e965d0d2cd166254627b7d";
+        assert_eq!(hex::encode(bytes(&frame)), known);
+        assert_eq!(decode(bytes(&frame)[4..].to_vec()), Some((onward, back, payload)));
+    }
+
+    #[test]
+    fn what_the_reference_takes_is_taken_and_the_rest_is_not() {
+        for (hex, taken) in [
+            ("8380804178", true),         // no tracing
+            ("8480804178627b7d", true),   // as always
+            ("84808041786178", true),     // tracing that is no JSON
+            ("8580804178627b7d00", true), // a field more
+            ("848080417800", false),      // tracing that is no text
+            ("828080", false),            // no payload
+            ("8380806178", false),        // text for a payload
+            ("", false),
+            ("ff", false),
+            ("848080 5affffffff", false),
+        ] {
+            let bytes = hex::decode(hex.replace(' ', "")).unwrap();
+            let decoded = decode(bytes);
+            assert_eq!(decoded.is_some(), taken, "{hex}");
+            if let Some((_, _, payload)) = decoded {
+                assert_eq!(payload, b"x");
+            }
+        }
+    }
+
+    #[test]
+    fn frames_have_a_limit() {
+        let frame = |length| Frame::new(Message::new(Route::default(), Route::default(), vec![0; length]));
+        let around = frame(MAX_FRAME / 2).unwrap().len() - MAX_FRAME / 2 - 4;
+        assert_eq!(frame(MAX_FRAME - around).unwrap().len(), MAX_FRAME + 4);
+        assert!(frame(MAX_FRAME - around + 1).is_none());
+    }
+}
