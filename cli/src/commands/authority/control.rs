@@ -115,6 +115,7 @@ impl Running {
             Ask::Conflicts { .. } => "conflicts",
             Ask::Conflict { .. } => "conflict",
             Ask::Decide { .. } => "decide",
+            Ask::Node(_) => "node",
         };
         let answered = match ask {
             Ask::Status => self.status(),
@@ -134,6 +135,10 @@ impl Running {
             }
             Ask::Decide { identifier, keep } => {
                 conflicts::decide(&self.runtime, &self.authority, &self.operator, &identifier, keep)
+            }
+            Ask::Node(_) => {
+                Err(Error::new(Kind::Unsupported, format!("the server `{}` is no node", self.name))
+                    .with_hint("`ockam-kms node list` shows which are nodes"))
             }
         };
         match answered {
