@@ -6,7 +6,7 @@ use identity::{Change, Identifier};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::authority::server_name;
+use super::server;
 use super::identity::{change_json, change_rows};
 use super::resolve;
 use crate::args::conflict::{Decide, Keep, MetBy, Show, Verb};
@@ -32,7 +32,7 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn of(home: &'a Home, met: &MetBy) -> Result<Self> {
-        let authority = met.at.as_deref().map(|at| server_name(home, Some(at))).transpose()?;
+        let authority = met.at.as_deref().map(|at| server::authority(home, Some(at))).transpose()?;
         Ok(Self { home, authority })
     }
 

@@ -37,7 +37,13 @@ impl Running {
                 Ok(json!({}))
             }
             Ask::Node(ask) => self.node(ask),
-            Ask::Reload | Ask::Rotate(_) | Ask::Audit { .. } | Ask::Orphans { .. } => Err(Error::new(
+            Ask::Reload
+            | Ask::Rotate(_)
+            | Ask::Audit { .. }
+            | Ask::Orphans { .. }
+            | Ask::Conflicts { .. }
+            | Ask::Conflict { .. }
+            | Ask::Decide { .. } => Err(Error::new(
                 Kind::Unsupported,
                 format!("the server `{}` is a node, and no authority", self.name),
             )

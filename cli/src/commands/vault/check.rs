@@ -236,14 +236,6 @@ pub(crate) fn exposed(uri: &KeyUri) -> Option<String> {
             let auth = text("auth-source").and_then(|source| source.strip_prefix("file:"));
             auth.and_then(|path| open_to_others(Path::new(path), "the file with the authorization value"))
         }
-        Scheme::YubiKey => {
-            let file = |attribute, what| {
-                let path = text(attribute).and_then(|source| source.strip_prefix("file:"))?;
-                open_to_others(Path::new(path), what)
-            };
-            file("pin-source", "the file with the PIN")
-                .or_else(|| file("management-key-source", "the file with the management key"))
-        }
         _ => None,
     }
 }
