@@ -79,7 +79,8 @@ impl MultiAddr {
 }
 
 fn invalid(why: impl Into<String>) -> Error {
-    Error::new(Kind::Invalid, why.into()).with_hint("write it as /node/NAME/service/NAME or /ip4/A/tcp/PORT/service/NAME")
+    Error::new(Kind::Invalid, why.into())
+        .with_hint("write it as /node/NAME/service/NAME or /ip4/A/tcp/PORT/service/NAME")
 }
 
 fn checked(name: &str) -> Result<&str, Error> {
@@ -128,10 +129,13 @@ impl FromStr for MultiAddr {
                 }
                 _ => return Err(invalid(format!("`{}` in `{shown}` is not known", word.escape_debug()))),
             };
-            let host = host.map_err(|value| invalid(format!("`{}` in `{shown}` is no {word}", value.escape_debug())))?;
+            let host = host
+                .map_err(|value| invalid(format!("`{}` in `{shown}` is no {word}", value.escape_debug())))?;
             let port = match (words.next(), words.next().map(str::parse)) {
                 (Some("tcp"), Some(Ok(port))) => port,
-                (Some("udp"), _) => return Err(invalid(format!("`{shown}` goes over UDP, which is not spoken here"))),
+                (Some("udp"), _) => {
+                    return Err(invalid(format!("`{shown}` goes over UDP, which is not spoken here")));
+                }
                 _ => return Err(invalid(format!("`{word}` in `{shown}` is not followed by /tcp/PORT"))),
             };
             parts.push(Part::Tcp(host, port));

@@ -177,7 +177,10 @@ impl Node {
             let next = message.to().ok_or_else(|| Error::new(Kind::Invalid, "the route is empty"))?;
             let entry = self.read(|table| table.get(next).cloned()).ok_or_else(|| nobody_at(next))?;
             if !entry.admits(next, &message, self.now()) {
-                return Err(Error::new(Kind::Denied, format!("`{next}` takes nothing of {}", message.origin())));
+                return Err(Error::new(
+                    Kind::Denied,
+                    format!("`{next}` takes nothing of {}", message.origin()),
+                ));
             }
             let Some(places) = &entry.runs else { return entry.worker.receive(self, message).await };
             let places = Arc::clone(places).acquire_owned();
@@ -268,7 +271,13 @@ impl Node {
         tasks.spawn(task);
     }
 
-    pub(crate) fn place(&self, address: Address, worker: Box<dyn Worker>, runs: Runs, place: Place) -> Result<()> {
+    pub(crate) fn place(
+        &self,
+        address: Address,
+        worker: Box<dyn Worker>,
+        runs: Runs,
+        place: Place,
+    ) -> Result<()> {
         if address.transport() != LOCAL || address.value().is_empty() {
             return Err(Error::new(Kind::Invalid, format!("`{address}` is no address of a worker")));
         }
@@ -287,17 +296,17 @@ impl Node {
                 free.insert(entry);
                 Ok(())
             }
-            std::collections::hash_map::Entry::Occupied(taken) => {
-                Err(Error::new(Kind::AlreadyExists, format!("there already is a worker at `{}`", taken.key()))
-                    .with_hint("stop it first, or choose another address"))
-            }
+            std::collections::hash_map::Entry::Occupied(taken) => Err(Error::new(
+                Kind::AlreadyExists,
+                format!("there already is a worker at `{}`", taken.key()),
+            )
+            .with_hint("stop it first, or choose another address")),
         })
     }
 
     /// As [`place`](Self::place), in place of what is there.
     pub(crate) fn replace(&self, address: &Address, worker: Box<dyn Worker>, place: Place) {
-        let entry =
-            Arc::new(Entry { worker, rule: place.rule, runs: None, kind: place.kind, of: place.of });
+        let entry = Arc::new(Entry { worker, rule: place.rule, runs: None, kind: place.kind, of: place.of });
         self.write(|table| table.insert(address.clone(), entry));
     }
 

@@ -57,7 +57,9 @@ impl Policies {
     /// The policies, ordered by resource.
     #[must_use]
     pub fn list(&self) -> Vec<(Resource, Policy)> {
-        self.read(|kept| kept.policies.iter().map(|(resource, policy)| (resource.clone(), policy.clone())).collect())
+        self.read(|kept| {
+            kept.policies.iter().map(|(resource, policy)| (resource.clone(), policy.clone())).collect()
+        })
     }
 
     /// What guards a resource.

@@ -83,7 +83,10 @@ impl Node {
                 Part::Service(name) => resolved.route.0.push(Address::local(name.as_str())),
                 Part::Secure(name) => {
                     let options = options.ok_or_else(|| {
-                        Error::new(Kind::Invalid, format!("`{to}` opens a channel, and nobody to be in it is named"))
+                        Error::new(
+                            Kind::Invalid,
+                            format!("`{to}` opens a channel, and nobody to be in it is named"),
+                        )
                     })?;
                     resolved.route.0.push(Address::local(name.as_str()));
                     let opened =

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use channel::{
-    Address, Channel, Message as Said, Payload, RecordError, RecordOpener, RecordSealer, Renewed, Route, Trust,
+    Address, Channel, Message as Said, Payload, RecordError, RecordOpener, RecordSealer, Renewed, Route,
+    Trust,
 };
 use identity::Timestamp;
 

@@ -236,7 +236,10 @@ async fn read_frame(reading: &mut BufReader<OwnedReadHalf>, length: usize) -> st
     Ok(bytes)
 }
 
-async fn write(mut writing: OwnedWriteHalf, mut queued: mpsc::UnboundedReceiver<Queued>) -> std::io::Result<()> {
+async fn write(
+    mut writing: OwnedWriteHalf,
+    mut queued: mpsc::UnboundedReceiver<Queued>,
+) -> std::io::Result<()> {
     within(STALL_WAIT, writing.write_all(&[VERSION])).await?;
     let mut buffer = Vec::with_capacity(BUFFER);
     while let Some(first) = queued.recv().await {

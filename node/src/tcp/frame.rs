@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn a_frame_is_the_bytes_that_are_known() {
-        let payload = hex::decode("358072d6365880d1aeea329adf9121383851ed21a28e3b75e965d0d2cd166254").unwrap();
+        let payload =
+            hex::decode("358072d6365880d1aeea329adf9121383851ed21a28e3b75e965d0d2cd166254").unwrap();
         let onward = Route(vec![Address::local("api")]);
         let back = Route(vec![Address::local("00112233445566778899aabbccddeeff")]);
         let frame = Frame::new(Message::new(onward.clone(), back.clone(), payload.clone())).unwrap();
@@ -100,13 +101,13 @@ mod tests {
     #[test]
     fn what_the_reference_takes_is_taken_and_the_rest_is_not() {
         for (hex, taken) in [
-            ("8380804178", true),                 // no tracing
-            ("8480804178627b7d", true),           // as always
-            ("84808041786178", true),             // tracing that is no JSON
-            ("8580804178627b7d00", true),         // a field more
-            ("848080417800", false),              // tracing that is no text
-            ("828080", false),                    // no payload
-            ("8380806178", false),                // text for a payload
+            ("8380804178", true),         // no tracing
+            ("8480804178627b7d", true),   // as always
+            ("84808041786178", true),     // tracing that is no JSON
+            ("8580804178627b7d00", true), // a field more
+            ("848080417800", false),      // tracing that is no text
+            ("828080", false),            // no payload
+            ("8380806178", false),        // text for a payload
             ("", false),
             ("ff", false),
             ("848080 5affffffff", false),

@@ -41,8 +41,10 @@ impl Node {
                 .with_source(e)
         };
         let listener = TcpListener::bind(on).await.map_err(failed)?;
-        let info =
-            TcpListenerInfo { address: Self::random_address()?, socket: listener.local_addr().map_err(failed)? };
+        let info = TcpListenerInfo {
+            address: Self::random_address()?,
+            socket: listener.local_addr().map_err(failed)?,
+        };
         let (end, mut ended) = watch::channel(());
         let (node, stopped, name) = (self.clone(), self.stopped(), info.address.clone());
         self.spawn(async move {

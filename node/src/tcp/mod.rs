@@ -117,7 +117,10 @@ impl Node {
         let text = std::str::from_utf8(next.value())
             .map_err(|_| Error::new(Kind::Invalid, format!("`{next}` is no TCP address")))?;
         if !message.origin().is_local() && !self.0.forwarding.may_dial(text) {
-            return Err(Error::new(Kind::Denied, format!("`{text}` is not dialled for {}", message.origin())));
+            return Err(Error::new(
+                Kind::Denied,
+                format!("`{text}` is not dialled for {}", message.origin()),
+            ));
         }
         let text = text.to_owned();
         let address = self.dial(&text).await?;

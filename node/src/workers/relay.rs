@@ -59,14 +59,20 @@ impl Worker for RelayService {
     fn receive<'a>(&'a self, node: &'a Node, message: Message) -> Pending<'a, ()> {
         Box::pin(async move {
             let invalid = |why: &'static str| Error::new(Kind::Invalid, why);
-            let asked = decode_text(&message.payload).ok_or_else(|| invalid("the name of the relay is no text"))?;
+            let asked =
+                decode_text(&message.payload).ok_or_else(|| invalid("the name of the relay is no text"))?;
             let name = match asked {
                 ANY_NAME => String::from_utf8_lossy(Node::random_address()?.value()).into_owned(),
-                name if name.is_empty() || name.len() > MAX_NAME => return Err(invalid("that is no name of a relay")),
+                name if name.is_empty() || name.len() > MAX_NAME => {
+                    return Err(invalid("that is no name of a relay"));
+                }
                 name => name.to_owned(),
             };
             if !(self.rule)(&message, &name) {
-                return Err(Error::new(Kind::Denied, format!("`{}` may not have the relay `{name}`", message.origin())));
+                return Err(Error::new(
+                    Kind::Denied,
+                    format!("`{}` may not have the relay `{name}`", message.origin()),
+                ));
             }
             let address = Address::local(format!("{RELAY_PREFIX}{name}"));
             let of = message.origin().link().map(crate::link::Link::number);
@@ -137,8 +143,11 @@ impl Node {
     /// # Errors
     /// [`Kind::Unavailable`] when no answer comes: also when the other node does not want it.
     pub async fn create_relay(&self, to: Route, name: &str, wait: Duration) -> Result<RelayInfo> {
-        let mut registering =
-            Message::new(Route([&to.0[..], &[Address::local("static_forwarding_service")]].concat()), Route::default(), encode_text(name));
+        let mut registering = Message::new(
+            Route([&to.0[..], &[Address::local("static_forwarding_service")]].concat()),
+            Route::default(),
+            encode_text(name),
+        );
         if registering.to().is_some_and(|next| next.transport() == crate::tcp::TCP) {
             self.dial_for(&mut registering).await?;
         }
@@ -150,10 +159,16 @@ impl Node {
         registering.return_route = Route(vec![worker.clone()]);
         let asked = async {
             self.send(registering).await?;
-            let answer = tokio::time::timeout(wait, answered.recv()).await.ok().flatten().ok_or_else(|| {
-                Error::new(Kind::Unavailable, format!("the relay `{name}` was not confirmed within {wait:?}"))
-                    .with_hint("see whether the other node has a relay service and lets this one have that name")
-            })?;
+            let answer =
+                tokio::time::timeout(wait, answered.recv()).await.ok().flatten().ok_or_else(|| {
+                    Error::new(
+                        Kind::Unavailable,
+                        format!("the relay `{name}` was not confirmed within {wait:?}"),
+                    )
+                    .with_hint(
+                        "see whether the other node has a relay service and lets this one have that name",
+                    )
+                })?;
             let confirmed = decode_text(&answer.payload).is_some_and(|told| told.ends_with(name));
             let remote = answer.return_route.0.last().cloned().filter(|_| confirmed);
             remote.ok_or_else(|| Error::new(Kind::Rejected, "what came in answer confirms no relay"))
