@@ -2,7 +2,6 @@
 //! that share a [`Guesses`].
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use identity::Identifier;
@@ -116,9 +115,4 @@ impl Guess<'_> {
         }
         self.subject.went_well();
     }
-}
-
-/// The machine at an address.
-pub(crate) fn source_of(address: IpAddr) -> Source {
-    address.into()
 }

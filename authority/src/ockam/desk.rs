@@ -11,13 +11,13 @@ use tokio::time::timeout;
 
 use super::problem::{UNKNOWN_PATH, body, status};
 use super::shape::{
-    AddMember, AttributesEntry, CreateToken, Deleted, Details, IdentifierList, MemberList, OneTimeCode, TicketList, decode,
-    encode,
+    AddMember, AttributesEntry, CreateToken, Deleted, Details, IdentifierList, MemberList, OneTimeCode,
+    TicketList, decode, encode,
 };
 use super::{Service, told};
 use crate::guesses::Guesses;
 use crate::http::MAX_BODY;
-use crate::member::{MAX_PAGE, MemberAttributes, Page};
+use crate::member::{MAX_PAGE, Member, MemberAttributes};
 use crate::problem::{Needs, Problem};
 use crate::service::{Answer, Authority, Caller};
 use crate::ticket::{NewTicket, Reference};
@@ -196,16 +196,13 @@ impl Desk {
                 Ok(None)
             }
             (Some(Method::Get), ["member_ids"]) => {
-                let ids = every(async |after: Option<Identifier>| {
-                    authority.member_ids(caller, after.as_ref(), MAX_PAGE).await
-                });
-                Ok(Some(encode(&IdentifierList(ids.await?))))
+                let members = self.every_member(caller).await?;
+                let ids = members.into_iter().map(|member| member.identifier).collect();
+                Ok(Some(encode(&IdentifierList(ids))))
             }
             (Some(Method::Get), ["" | "members"]) => {
-                let members = every(async |after: Option<Identifier>| {
-                    authority.members(caller, after.as_ref(), MAX_PAGE).await
-                });
-                let list = members.await?.into_iter().map(|one| (one.identifier, one.into())).collect();
+                let members = self.every_member(caller).await?;
+                let list = members.into_iter().map(|member| (member.identifier, member.into())).collect();
                 Ok(Some(encode(&MemberList(list))))
             }
             (Some(Method::Get), [id] | ["members", id]) => {
@@ -227,6 +224,18 @@ impl Desk {
         }
     }
 
+    async fn every_member(&self, caller: &Caller) -> Answer<Vec<Member>> {
+        let (mut members, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.authority.members(caller, after.as_ref(), MAX_PAGE).await?;
+            members.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                return Ok(members);
+            }
+        }
+    }
+
     async fn tickets(&self, caller: &Caller, request: &Request<'_>) -> Done {
         let authority = &self.authority;
         match (request.method, &*request.segments()) {
@@ -240,13 +249,19 @@ impl Desk {
                 Ok(Some(encode(&OneTimeCode { ticket, ..OneTimeCode::of(issued.code) })))
             }
             (Some(Method::Get), ["tokens"]) => {
-                let tickets = every(async |after: Option<Reference>| {
-                    authority.tickets(caller, after.as_ref(), MAX_PAGE).await
-                });
-                Ok(Some(encode(&TicketList(tickets.await?))))
+                let (mut tickets, mut after) = (Vec::new(), None);
+                loop {
+                    let page = authority.tickets(caller, after.as_ref(), MAX_PAGE).await?;
+                    tickets.extend(page.items);
+                    after = page.next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                Ok(Some(encode(&TicketList(tickets))))
             }
             (Some(Method::Delete), ["tokens", reference]) => {
-                authority.revoke_ticket(caller, &reference.parse()?).await?;
+                authority.revoke_ticket(caller, &reference.parse::<Reference>()?).await?;
                 Ok(None)
             }
             _ => Err(Refused::UnknownPath),
@@ -279,7 +294,8 @@ fn answered(re: u32, status: Status, body: Option<&[u8]>) -> Vec<u8> {
 }
 
 fn decoded<'b, T: minicbor::Decode<'b, ()>>(request: &Request<'b>) -> Answer<T> {
-    decode(request.body).ok_or_else(|| Problem::malformed("the body is not of the form that this request has"))
+    decode(request.body)
+        .ok_or_else(|| Problem::malformed("the body is not of the form that this request has"))
 }
 
 /// Whether who asks is told what the reference does not tell. The reference sends no body there, and looks at none.
@@ -289,17 +305,4 @@ fn wants_details(request: &Request<'_>) -> bool {
 
 fn identifier(text: &str) -> Answer<Identifier> {
     text.parse().map_err(|error: identity::Error| Problem::malformed(error.to_string()))
-}
-
-/// All that a listing has, page after page.
-async fn every<T, C>(page: impl AsyncFn(Option<C>) -> Answer<Page<T, C>>) -> Answer<Vec<T>> {
-    let (mut items, mut after) = (Vec::new(), None);
-    loop {
-        let next = page(after).await?;
-        items.extend(next.items);
-        after = next.next;
-        if after.is_none() {
-            return Ok(items);
-        }
-    }
 }

@@ -1,16 +1,14 @@
 //! The services on a node: workers at their addresses, which only channels of the listener reach.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use channel::AnyPeer;
 use node::workers::Echo;
-use node::{
-    Address, Admission, ChannelOptions, Message, Node, NodeOptions, Origin, Party, Pending, Runs, Worker,
-};
+use node::{Address, Admission, ChannelOptions, Message, Node, NodeOptions, Party, Pending, Runs, Worker};
 
-use super::desk::{Desk, Options};
 use super::Service;
+use super::desk::{Desk, Options};
 use crate::service::Authority;
 
 /// The address of the listener of channels.
@@ -63,7 +61,12 @@ impl Door {
         let desk = Desk::new(authority.clone(), options);
         for service in desk.options().services() {
             let worker = Counter { desk: desk.clone(), service };
-            node.start_worker(Address::local(service.address()), worker, behind_it(), Runs::Spawned(AT_ONCE))?;
+            node.start_worker(
+                Address::local(service.address()),
+                worker,
+                behind_it(),
+                Runs::Spawned(AT_ONCE),
+            )?;
         }
         // Which history a peer shows is looked at with its first request: a conflict is then kept as evidence.
         let options = ChannelOptions::new(party, Arc::new(AnyPeer));
@@ -95,16 +98,9 @@ impl Worker for Counter {
         Box::pin(async move {
             let payload = zeroize::Zeroizing::new(std::mem::take(&mut message.payload));
             let peer = message.peer();
-            let source = source(message.origin());
+            let source = message.origin().carried_from().map(|remote| remote.ip());
             let answer = self.desk.answer(peer.as_deref(), source, self.service, &payload).await;
             node.send(message.answer(answer)).await
         })
-    }
-}
-
-fn source(origin: &Origin) -> Option<IpAddr> {
-    match origin {
-        Origin::Channel(link) => link.carried_from().map(|remote| remote.ip()),
-        Origin::Local | Origin::Tcp(_) => None,
     }
 }
