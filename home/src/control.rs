@@ -1,23 +1,28 @@
 //! The control socket of a running server: a Unix socket in the home, 0600, on which one's own processes ask for what only
 //! the server itself can do. One JSON line each way.
 
+mod node;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+pub use node::{NodeAsk, PartyAsk, PolicyFor};
+
 use crate::error::{Error, Kind, Result};
 
-/// The most bytes of a request: what it names is short, and reading JSON may take many times as much memory.
-const MAX_ASK: usize = 64 * 1024;
+/// The most bytes of a message that a node is asked to send: more than an argument of a program can have.
+pub const MAX_MESSAGE: usize = 128 * 1024;
+/// The most bytes of a request: a message as hex, and something beside. Reading JSON may take many times as much memory.
+const MAX_ASK: usize = 2 * MAX_MESSAGE + 64 * 1024;
 /// The most bytes of an answer. An audit log is exported to a file, not through the socket.
 const MAX_LINE: u64 = 1024 * 1024;
 /// How long an answer may take: a rotation asks a device several times.
@@ -48,6 +53,8 @@ pub enum Ask {
         /// The hash to go on after, as hex.
         after: Option<String>,
     },
+    /// What only nodes do.
+    Node(NodeAsk),
 }
 
 impl Ask {
@@ -106,7 +113,7 @@ pub fn ask(socket: &Path, ask: &Ask) -> Result<serde_json::Value> {
 pub fn ask_within(socket: &Path, ask: &Ask, wait: Duration) -> Result<serde_json::Value> {
     let away = |e: std::io::Error| {
         Error::new(Kind::Unavailable, "the server does not answer on its control socket")
-            .with_hint("see whether it runs: `ockam-kms authority list`")
+            .with_hint("see whether it runs: `ockam-kms node list`")
             .with_source(e)
     };
     let short = ShortPath::new(socket).map_err(away)?;
@@ -137,11 +144,11 @@ fn json_failed(e: &serde_json::Error) -> Error {
     Error::new(Kind::Backend, "writing JSON failed").with_source(e.to_string())
 }
 
-/// A listening control socket and the thread that serves it.
+/// A listening control socket and the threads that serve it.
 #[derive(Debug)]
 pub struct ControlSocket {
     path: PathBuf,
-    stop: Arc<AtomicBool>,
+    places: Arc<Places>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -150,7 +157,19 @@ impl ControlSocket {
     ///
     /// # Errors
     /// [`Kind::Denied`] when the socket cannot be made.
-    pub fn serve(path: &Path, handle: impl Fn(Ask) -> Answer + Send + 'static) -> Result<Self> {
+    pub fn serve(path: &Path, handle: impl Fn(Ask) -> Answer + Send + Sync + 'static) -> Result<Self> {
+        Self::serve_many(path, 1, handle)
+    }
+
+    /// The same with up to this many requests at a time; further ones wait.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub fn serve_many(
+        path: &Path,
+        most: usize,
+        handle: impl Fn(Ask) -> Answer + Send + Sync + 'static,
+    ) -> Result<Self> {
         let failed = |e: std::io::Error| Error::io("make the control socket", path, e);
         // The caller holds the server's lock, so a socket that is there belongs to nobody.
         match std::fs::remove_file(path) {
@@ -160,38 +179,99 @@ impl ControlSocket {
         let short = ShortPath::new(path).map_err(failed)?;
         let listener = UnixListener::bind(short.path()).map_err(failed)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let places = Arc::new(Places { most: most.max(1), ..Places::default() });
+        let (shared, handle) = (Arc::clone(&places), Arc::new(handle));
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
-                for stream in listener.incoming() {
-                    if stopped.load(Ordering::SeqCst) {
+                while let Some(place) = shared.take() {
+                    let accepted = listener.accept();
+                    if shared.lock().ending {
                         return;
                     }
-                    // A peer that misbehaves costs itself its connection, nobody else.
-                    match stream {
-                        Ok(stream) => drop(answer_one(stream, &handle)),
+                    match accepted {
+                        Ok((stream, _)) => {
+                            let handle = Arc::clone(&handle);
+                            // A peer that misbehaves costs itself its connection, nobody else.
+                            let answer = move || {
+                                let _place = place;
+                                drop(answer_one(stream, &*handle));
+                            };
+                            let thread = std::thread::Builder::new().name("control-answer".into());
+                            // Without another thread, the connection ends unanswered.
+                            drop(thread.spawn(answer));
+                        }
                         // No more descriptors: whoever waits goes on waiting, and nobody spins.
                         Err(_) => std::thread::sleep(ACCEPT_AGAIN),
                     }
                 }
             })
             .map_err(failed)?;
-        Ok(Self { path: path.to_path_buf(), stop, thread: Some(thread) })
+        Ok(Self { path: path.to_path_buf(), places, thread: Some(thread) })
+    }
+}
+
+/// How many requests are being answered.
+#[derive(Debug, Default)]
+struct Places {
+    most: usize,
+    taken: Mutex<Taken>,
+    given_back: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    count: usize,
+    ending: bool,
+}
+
+/// A place among the requests that are answered at a time.
+struct Place(Arc<Places>);
+
+impl Places {
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a place; `None` when there will be none any more.
+    fn take(self: &Arc<Self>) -> Option<Place> {
+        let full = |taken: &mut Taken| !taken.ending && taken.count >= self.most;
+        let mut taken = self.given_back.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
+        if taken.ending {
+            return None;
+        }
+        taken.count += 1;
+        Some(Place(Arc::clone(self)))
+    }
+
+    fn end(&self) {
+        self.lock().ending = true;
+        self.given_back.notify_all();
+    }
+
+    /// Waits until nothing is being answered any more.
+    fn wait_until_idle(&self) {
+        let busy = |taken: &mut Taken| taken.count > 0;
+        drop(self.given_back.wait_while(self.lock(), busy));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.lock().count -= 1;
+        self.0.given_back.notify_all();
     }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
+        self.places.end();
         // Wakes the thread out of its wait.
         let woken = ShortPath::new(&self.path).and_then(|short| UnixStream::connect(short.path()));
         let _ = std::fs::remove_file(&self.path);
-        let on_it =
-            self.thread.as_ref().is_some_and(|thread| thread.thread().id() == std::thread::current().id());
-        if let (Ok(_), Some(thread), false) = (woken, self.thread.take(), on_it) {
+        if let (Ok(_), Some(thread)) = (woken, self.thread.take()) {
             let _ = thread.join();
+            self.places.wait_until_idle();
         }
     }
 }
@@ -257,6 +337,56 @@ mod tests {
         assert_eq!((refused.kind(), refused.hint()), (Kind::Denied, Some("never")));
         drop(socket);
         assert_eq!(ask(&path, &Ask::Status).unwrap_err().kind(), Kind::Unavailable);
+    }
+
+    #[test]
+    fn a_slow_answer_holds_up_nobody_while_there_are_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let socket = ControlSocket::serve_many(&path, 2, move |ask| {
+            if ask == Ask::Reload {
+                let _ = wait.lock().unwrap().recv();
+            }
+            Answer::Done(serde_json::Value::Null)
+        })
+        .unwrap();
+        std::thread::scope(|scope| {
+            let slow = scope.spawn(|| ask(&path, &Ask::Reload));
+            while socket.places.lock().count < 2 {
+                std::thread::yield_now();
+            }
+            assert!(ask(&path, &Ask::Status).is_ok());
+            assert!(!slow.is_finished());
+            release.send(()).unwrap();
+            assert!(slow.join().unwrap().is_ok());
+        });
+    }
+
+    #[test]
+    fn what_a_node_is_asked_is_written_and_read() {
+        let asks = [
+            NodeAsk::Channels,
+            NodeAsk::SetPolicy { to: PolicyFor::ResourceType("relay".into()), policy: "a".into() },
+            NodeAsk::Send {
+                to: "/service/a".into(),
+                payload: "00".into(),
+                party: PartyAsk::default(),
+                wait: 1,
+            },
+        ];
+        for ask in asks.map(Ask::Node) {
+            assert_eq!(Ask::parse(&serde_json::to_string(&ask).unwrap()).unwrap(), ask);
+        }
+        for bad in [
+            r#"{"ask":"node","node":"explode"}"#,
+            r#"{"ask":"node","node":"close-channel"}"#,
+            r#"{"ask":"node","node":"close-channel","address":"a","more":1}"#,
+            r#"{"ask":"node"}"#,
+        ] {
+            assert_eq!(Ask::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+        }
     }
 
     #[test]

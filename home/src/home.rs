@@ -44,6 +44,9 @@ pub struct Defaults {
     pub identity: Option<String>,
     /// The default project.
     pub project: Option<String>,
+    /// The default node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 impl Home {

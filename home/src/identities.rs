@@ -1,106 +1,16 @@
 //! Named identities: a change history, where its keys are, and the purpose keys it vouches for.
 
 use identity::{
-    ATTESTATION_SECONDS, Clock, Identifier, Identity, IssuerBundle, PurposeKey, PurposeKeyAttestation,
-    Timestamp, Validity,
+    Clock, Identifier, Identity, IssuerBundle, PurposeKey, PurposeKeyAttestation, Timestamp, Validity,
 };
 use serde::{Deserialize, Serialize};
-use vault::{Algorithm, KeySpec, KeyUri, Signer, Signing, VerifyingKey};
+use vault::{Algorithm, KeyUri, Signer};
 
 use crate::error::{Error, Kind, Result};
 use crate::home::{Home, Writer, stored_name};
+use crate::keys::{KeyRef, PurposeKeyRecord, adopt_signer, attest, fresh_key_name, generate_signer};
 use crate::record::{Name, Records};
 use crate::vaults::Vaults;
-
-/// Where a signing key is, and its public half: opening it compares the two.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyRef {
-    vault: String,
-    uri: String,
-    algorithm: String,
-    public: String,
-}
-
-impl KeyRef {
-    /// The place of a bound key in a vault of the home.
-    #[must_use]
-    pub fn new(vault: &Name, signer: &Signer) -> Self {
-        Self {
-            vault: vault.to_string(),
-            uri: signer.handle().uri().to_string(),
-            algorithm: signer.algorithm().name().to_owned(),
-            public: hex::encode(signer.public().as_bytes()),
-        }
-    }
-
-    /// The vault that holds it.
-    ///
-    /// # Errors
-    /// [`Kind::Corrupt`] when what is stored is no name.
-    pub fn vault(&self) -> Result<Name> {
-        stored_name(&self.vault)
-    }
-
-    /// The key URI.
-    ///
-    /// # Errors
-    /// [`Kind::Corrupt`] when what is stored is none.
-    pub fn uri(&self) -> Result<KeyUri> {
-        self.uri
-            .parse()
-            .map_err(|e| Error::new(Kind::Corrupt, "a stored key URI breaks its own rules").with_source(e))
-    }
-
-    /// The algorithm.
-    ///
-    /// # Errors
-    /// [`Kind::Corrupt`] when what is stored is none.
-    pub fn algorithm(&self) -> Result<Algorithm> {
-        self.algorithm
-            .parse()
-            .map_err(|e| Error::new(Kind::Corrupt, "a stored key has no algorithm").with_source(e))
-    }
-
-    /// The public half.
-    ///
-    /// # Errors
-    /// [`Kind::Corrupt`] when what is stored is none.
-    pub fn public(&self) -> Result<VerifyingKey> {
-        let corrupt = || Error::new(Kind::Corrupt, "a stored public key breaks its own rules");
-        let bytes = hex::decode(&self.public).map_err(|_| corrupt())?;
-        VerifyingKey::from_bytes(self.algorithm()?, &bytes).map_err(|e| corrupt().with_source(e))
-    }
-
-    /// Opens it, comparing what the vault holds with what is stored.
-    ///
-    /// # Errors
-    /// [`Kind::Corrupt`] for another key, [`Kind::NotFound`] when it is gone, or what the vault meets.
-    pub async fn open(&self, vaults: &Vaults) -> Result<Signer> {
-        let vault = vaults.open(&self.vault()?).await?;
-        Ok(Signer::open(vault, &self.uri()?, &self.public()?).await?)
-    }
-}
-
-/// A credential key that the identity vouches for. (Channel keys come with channels.)
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PurposeKeyRecord {
-    /// Where it is.
-    pub key: KeyRef,
-    /// The attestation under the identity's latest change, as hex.
-    pub attestation: String,
-}
-
-impl PurposeKeyRecord {
-    /// The attestation.
-    ///
-    /// # Errors
-    /// [`Kind::Corrupt`] when what is stored is none.
-    pub fn attestation(&self) -> Result<PurposeKeyAttestation> {
-        PurposeKeyAttestation::from_hex(&self.attestation).map_err(|e| {
-            Error::new(Kind::Corrupt, "a stored attestation breaks its own rules").with_source(e)
-        })
-    }
-}
 
 /// A named identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,13 +20,27 @@ pub struct IdentityRecord {
     key: Option<KeyRef>,
     #[serde(default)]
     credential_key: Option<PurposeKeyRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channel_key: Option<PurposeKeyRecord>,
 }
 
 impl IdentityRecord {
     /// A record of a verified identity. Without a key it is somebody else's.
     #[must_use]
     pub fn new(identity: &Identity, key: Option<KeyRef>, credential_key: Option<PurposeKeyRecord>) -> Self {
-        Self { identifier: identity.identifier(), change_history: identity.to_hex(), key, credential_key }
+        Self {
+            identifier: identity.identifier(),
+            change_history: identity.to_hex(),
+            key,
+            credential_key,
+            channel_key: None,
+        }
+    }
+
+    /// The same with this channel key.
+    #[must_use]
+    pub fn with_channel_key(self, channel_key: Option<PurposeKeyRecord>) -> Self {
+        Self { channel_key, ..self }
     }
 
     /// Its identifier.
@@ -168,6 +92,20 @@ impl IdentityRecord {
         self.credential_key.as_ref()
     }
 
+    /// The key by which it opens secure channels, when it has one.
+    #[must_use]
+    pub fn channel_key(&self) -> Option<&PurposeKeyRecord> {
+        self.channel_key.as_ref()
+    }
+
+    /// Where its keys are, each with what it is for: `primary`, `credential`, `channel`.
+    pub fn keys(&self) -> impl Iterator<Item = (&'static str, &KeyRef)> {
+        let primary = self.key.as_ref().map(|key| ("primary", key));
+        let credential = self.credential_key.as_ref().map(|record| ("credential", &record.key));
+        let channel = self.channel_key.as_ref().map(|record| ("channel", &record.key));
+        [primary, credential, channel].into_iter().flatten()
+    }
+
     /// Its change history with the current attestations.
     ///
     /// # Errors
@@ -181,14 +119,11 @@ impl IdentityRecord {
     /// Whether a key of it is in this vault.
     #[must_use]
     pub fn uses_vault(&self, name: &Name) -> bool {
-        let purpose = self.credential_key.iter().map(|record| &record.key);
-        self.key.iter().chain(purpose).any(|key| key.vault == name.as_str())
+        self.keys().any(|(_, key)| key.is_in(name))
     }
 
     fn uses_key(&self, vault: &Name, public: &[u8]) -> bool {
-        let public = hex::encode(public);
-        let purpose = self.credential_key.iter().map(|record| &record.key);
-        self.key.iter().chain(purpose).any(|key| key.vault == vault.as_str() && key.public == public)
+        self.keys().any(|(_, key)| key.is(vault, public))
     }
 }
 
@@ -346,11 +281,10 @@ impl Home {
             self.set_defaults(writer, &defaults)?;
         }
         if destroy_keys {
-            for key in record.key.iter().chain(record.credential_key.iter().map(|record| &record.key)) {
-                match key.open(vaults).await {
-                    Ok(signer) => signer.destroy().await?,
-                    Err(e) if e.kind() == Kind::NotFound => {}
-                    Err(e) => return Err(e),
+            for (_, key) in record.keys() {
+                match key.destroy(vaults).await {
+                    Err(e) if e.kind() != Kind::NotFound => return Err(e),
+                    _ => {}
                 }
             }
         }
@@ -404,7 +338,8 @@ impl Home {
             }
         };
         let stored = async {
-            let attestation = attest_credential_key(&identity, &primary, signer.public(), now).await?;
+            let key = PurposeKey::Credential(signer.public().clone());
+            let attestation = attest(&identity, &primary, &key, now).await?;
             let purpose_key =
                 PurposeKeyRecord { key: KeyRef::new(&vault, &signer), attestation: attestation.to_hex()? };
             let record = IdentityRecord { credential_key: Some(purpose_key), ..record.clone() };
@@ -420,102 +355,5 @@ impl Home {
                 Err(error)
             }
         }
-    }
-}
-
-/// Vouches for a credential key under the identity's latest change, for as long as both may run.
-pub(crate) async fn attest_credential_key(
-    identity: &Identity,
-    primary: &Signer,
-    key: &VerifyingKey,
-    now: Timestamp,
-) -> Result<PurposeKeyAttestation> {
-    let latest = identity.latest();
-    let from = now.max(latest.valid_from());
-    let until = from.after(ATTESTATION_SECONDS).min(latest.valid_until());
-    let key = PurposeKey::Credential(key.clone());
-    Ok(PurposeKeyAttestation::attest(identity, primary, &key, Validity { from, until }).await?)
-}
-
-/// A key name that is free: the identity's name and random digits.
-fn fresh_key_name(name: &Name) -> Result<Name> {
-    let random = vault::SecretBytes::random(8)?;
-    derived_key_name(name, &hex::encode(random.expose()))
-}
-
-/// A key name from an identity's name and a suffix, cut to fit.
-pub(crate) fn derived_key_name(name: &Name, suffix: &str) -> Result<Name> {
-    let room = vault::MAX_KEY_NAME.saturating_sub(suffix.len() + 1);
-    let stem: String = name.as_str().chars().take(room).collect();
-    Ok(Name::new(&format!("{stem}-{suffix}"))?)
-}
-
-/// The name of a key, when it is one that [`derived_key_name`] made with random digits: no other key ever has it.
-pub(crate) fn random_key_name(uri: &KeyUri) -> Option<Name> {
-    let text = ["name", "object"].into_iter().find_map(|attribute| uri.text(attribute).ok().flatten())?;
-    let (_, digits) = text.rsplit_once('-')?;
-    let random = digits.len() == 16 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    random.then(|| Name::new(text).ok()).flatten()
-}
-
-/// Generates a signing key: of the wanted algorithm, else of the preferred one, else of what the vault has first.
-pub(crate) async fn generate_signer(
-    vaults: &Vaults,
-    vault_name: &Name,
-    key_name: &Name,
-    wanted: Option<Algorithm>,
-    preferred: Option<Algorithm>,
-) -> Result<Signer> {
-    let vault = vaults.open(vault_name).await?;
-    let order: Vec<_> = match wanted {
-        Some(wanted) => vec![wanted],
-        None => preferred.into_iter().chain([Algorithm::Ed25519, Algorithm::EcdsaP256]).collect(),
-    };
-    let algorithm = vault.capabilities().choose(&order).ok_or_else(|| {
-        let names: Vec<_> = order.iter().map(|algorithm| algorithm.name()).collect();
-        Error::new(
-            Kind::Unsupported,
-            format!("the vault `{vault_name}` has no signing keys of {}", names.join(" or ")),
-        )
-        .with_hint(format!("`ockam-kms vault check {vault_name}` lists what it can do"))
-    })?;
-    let spec = KeySpec::<Signing>::new(key_name.clone(), algorithm)?;
-    let facet = vault.signing().ok_or_else(|| {
-        Error::new(Kind::Unsupported, format!("the vault `{vault_name}` has no signing keys"))
-    })?;
-    let key = facet.generate(&spec).await?;
-    Ok(Signer::bind(std::sync::Arc::clone(&vault), key)?)
-}
-
-/// Opens a key that exists; the backend reads its attributes back and refuses one that may do more than sign.
-pub(crate) async fn adopt_signer(vaults: &Vaults, vault_name: &Name, uri: &KeyUri) -> Result<Signer> {
-    let vault = vaults.open(vault_name).await?;
-    let facet = vault.signing().ok_or_else(|| {
-        Error::new(Kind::Unsupported, format!("the vault `{vault_name}` has no signing keys"))
-    })?;
-    let key = facet.open(uri).await?;
-    Ok(Signer::bind(std::sync::Arc::clone(&vault), key)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_with_random_digits_is_told_from_one_that_was_chosen() {
-        let made = fresh_key_name(&Name::new("alice").unwrap()).unwrap();
-        for scheme in [vault::Scheme::Soft, vault::Scheme::Pkcs11] {
-            assert_eq!(random_key_name(&KeyUri::of_key(scheme, &made)), Some(made.clone()));
-            for chosen in
-                ["alice", "alice-key", "0123456789abcdef", "alice-0123456789ABCDEF", "a-0123456789abcde"]
-            {
-                assert_eq!(
-                    random_key_name(&KeyUri::of_key(scheme, &Name::new(chosen).unwrap())),
-                    None,
-                    "{chosen}"
-                );
-            }
-        }
-        assert_eq!(random_key_name(&"pkcs11:id=%01".parse().unwrap()), None);
     }
 }

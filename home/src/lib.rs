@@ -5,7 +5,7 @@
 //! defaults.json      which names are the defaults journal.key      authenticates rotation journals
 //! sealing-keys/      keys that are being made to lock a vault
 //! vaults/            registered vaults; software vaults made here live in vaults/NAME/
-//! identities/        named identities: change history, where the keys are, attested credential key
+//! identities/        named identities: change history, where the keys are, attested purpose keys
 //! request-keys/      software keys that sign HTTP requests, renewed daily
 //! known/ conflicts/  histories of others that were seen, and evidence of those that contradict each other
 //! credentials/ projects/ servers/ rotations/
@@ -14,6 +14,7 @@
 //! Every record is a file that is replaced in one step, so readers need no lock and never wait; writers hold [`Writer`].
 //! [`rotation`] moves an identity from one key to the next through any crash.
 
+mod channel_keys;
 pub mod control;
 mod credentials;
 mod error;
@@ -22,6 +23,7 @@ pub mod fuzzing;
 mod home;
 mod identities;
 mod key_attestations;
+mod keys;
 mod known;
 mod locks;
 mod projects;
@@ -34,10 +36,11 @@ mod vaults;
 pub use credentials::StoredCredential;
 pub use error::{Error, Kind, Result};
 pub use home::{Defaults, Home, Writer};
-pub use identities::{IdentityRecord, KeyRef, NewKey, PurposeKeyRecord};
+pub use identities::{IdentityRecord, NewKey};
+pub use keys::{KeyRef, PurposeKeyRecord};
 pub use known::{Conflict, Decided, Side, decide_hint};
 pub use locks::{Kek, NewLock};
 pub use projects::ProjectRecord;
 pub use record::{FORMAT, Name};
-pub use servers::{ServerLock, ServerRecord};
+pub use servers::{NodeRecord, ServerLock, ServerRecord};
 pub use vaults::{VaultRecord, Vaults};

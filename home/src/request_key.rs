@@ -11,7 +11,8 @@ use vault::{Custody, KeySpec, KeyUri, Nobody, Scheme, Signer, Signing, Vault};
 
 use crate::error::{Error, Kind, Result};
 use crate::home::{Home, Writer};
-use crate::identities::{IdentityRecord, derived_key_name};
+use crate::identities::IdentityRecord;
+use crate::keys::derived_key_name;
 use crate::record::{Name, Records};
 use crate::vaults::Vaults;
 

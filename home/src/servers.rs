@@ -1,6 +1,7 @@
 //! Records of servers that run from this home. A server holds a lock on a file of its own for as long as it lives, so a
 //! record whose lock is free is of one that ended without saying so.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -18,13 +19,14 @@ use crate::record::{Name, Records};
 /// What is known of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerRecord {
-    /// What kind of server: `authority`.
+    /// What kind of server: `authority` or `node`.
     pub kind: String,
     /// Its process.
     pub pid: u32,
     /// The name of the identity that it uses.
     pub identity: String,
-    /// The project that it is for.
+    /// The project that it is for; empty for a node.
+    #[serde(default)]
     pub project: String,
     /// The address of its HTTP door, when that is open.
     pub http_address: Option<String>,
@@ -34,8 +36,34 @@ pub struct ServerRecord {
     /// The address of its metrics, when they are served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_address: Option<String>,
-    /// Where its data is.
+    /// Where its data is; empty for a node.
+    #[serde(default)]
     pub store: String,
+    /// The address of its TCP listener, when it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_address: Option<String>,
+    /// What a node is started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeRecord>,
+}
+
+/// What a node was made with: it keeps that while it is stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Where it was told to listen.
+    pub listen: String,
+    /// The project whose authority's credentials count, and are presented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// The change history of the authority whose credentials count, as hex, where no project is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// The scope of the stored credentials that are presented; any when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_scope: Option<String>,
+    /// Its policies, by what they are for: `resource:NAME` or `resource-type:TYPE`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, String>,
 }
 
 impl ServerRecord {
@@ -76,13 +104,14 @@ impl Home {
         Ok((self.server_records().get(name)?, self.is_running(name)?))
     }
 
-    /// The running server that uses an identity, if there is one.
+    /// The running server that has an identity for itself, and rotates it, if there is one: an authority. Nodes share theirs,
+    /// and see a rotation at their next handshake.
     ///
     /// # Errors
     /// When the records cannot be read.
     pub fn server_of_identity(&self, identity: &Name) -> Result<Option<Name>> {
         let servers = self.servers()?;
-        let uses = |record: &ServerRecord| record.identity == identity.as_str();
+        let uses = |record: &ServerRecord| record.node.is_none() && record.identity == identity.as_str();
         Ok(servers.into_iter().find(|(_, record, running)| *running && uses(record)).map(|(name, _, _)| name))
     }
 

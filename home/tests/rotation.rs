@@ -30,7 +30,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// A home with two vaults and an identity that has a credential key.
+    /// A home with two vaults and an identity that has a credential key and a channel key.
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path().join("home")).unwrap();
@@ -46,6 +46,8 @@ impl Fixture {
         let good_until = NOW.after(3600);
         block_on(fixture.home.ensure_credential_key(&writer, &vaults, &alice, good_until, &fixture.clock))
             .unwrap();
+        block_on(fixture.home.ensure_channel_key(&writer, &vaults, &alice, good_until, &fixture.clock))
+            .unwrap();
         fixture.clock.set(NOW.after(100));
         fixture
     }
@@ -58,7 +60,7 @@ impl Fixture {
         self.home.identity(&name("alice")).unwrap()
     }
 
-    /// All keys of both vaults: the identity's primary key and credential key, and nothing else.
+    /// All keys of both vaults: the identity's primary key and purpose keys, and nothing else.
     fn check_keys(&self, extra: usize) {
         let vaults = self.vaults();
         let record = self.alice();
@@ -67,6 +69,12 @@ impl Fixture {
         if let Some(credential_key) = record.credential_key() {
             block_on(credential_key.key.open(&vaults)).unwrap();
             let attestation = credential_key.attestation().unwrap();
+            attestation.verify(&record.identity().unwrap(), NOW.after(200)).unwrap();
+            expected += 1;
+        }
+        if let Some(channel_key) = record.channel_key() {
+            block_on(channel_key.key.open_agreer(&vaults)).unwrap();
+            let attestation = channel_key.attestation().unwrap();
             attestation.verify(&record.identity().unwrap(), NOW.after(200)).unwrap();
             expected += 1;
         }

@@ -77,9 +77,8 @@ fn half_made(path: &Path) -> Vec<String> {
     let mut named = BTreeSet::new();
     for (name, record) in home.identities().unwrap() {
         record.identity().unwrap();
-        let credential_key = record.credential_key().map(|record| record.key.clone());
-        for key in record.key().cloned().into_iter().chain(credential_key) {
-            match block_on(key.open(&vaults)) {
+        for (_, key) in record.keys() {
+            match block_on(async { key.check(vaults.open(&key.vault()?).await?).await }) {
                 Ok(_) => drop(named.insert((key.vault().unwrap(), key.uri().unwrap().to_string()))),
                 Err(e) => wrong.push(format!("a key of `{name}` cannot be opened: {e}")),
             }

@@ -1,6 +1,6 @@
 //! `identity …` but rotation.
 
-use home::{Home, IdentityRecord, Name, NewKey};
+use home::{Home, IdentityRecord, KeyRef, Name, NewKey};
 use identity::{Change, Identity};
 use serde_json::{Value, json};
 use vault::KeyUri;
@@ -279,8 +279,7 @@ fn preview_of_delete(home: &Home, names: &[Name], keep_keys: bool) -> Result<Pre
         let record = home.identity(name)?;
         preview.destroys(format!("the record of the identity `{name}`, {}", record.identifier()));
         let shared = is_shared(home, name)?;
-        let credential_key = record.credential_key().map(|record| &record.key);
-        for key in record.key().into_iter().chain(credential_key) {
+        for (_, key) in record.keys() {
             let told = format!("the key `{}` in the vault `{}`", key.uri()?, key.vault()?);
             if keep_keys {
                 preview.keeps(told);
@@ -323,22 +322,39 @@ struct Described {
     name: Name,
     identity: Identity,
     is_default: bool,
-    key: Option<(String, String, &'static str)>,
+    key: Option<KeyPlace>,
+    channel_key: Option<KeyPlace>,
+}
+
+/// Where a key is: its vault, its URI, its algorithm.
+struct KeyPlace {
+    vault: String,
+    uri: String,
+    algorithm: &'static str,
+}
+
+impl KeyPlace {
+    fn of(key: &KeyRef) -> Result<Self> {
+        Ok(Self {
+            vault: key.vault()?.to_string(),
+            uri: key.uri()?.to_string(),
+            algorithm: key.algorithm()?.name(),
+        })
+    }
+
+    fn json(&self) -> Value {
+        json!({ "vault": self.vault, "uri": self.uri, "algorithm": self.algorithm })
+    }
 }
 
 impl Described {
     fn of(home: &Home, name: &Name, record: &IdentityRecord) -> Result<Self> {
-        let key = record
-            .key()
-            .map(|key| -> Result<_> {
-                Ok((key.vault()?.to_string(), key.uri()?.to_string(), key.algorithm()?.name()))
-            })
-            .transpose()?;
         Ok(Self {
             name: name.clone(),
             identity: record.identity()?,
             is_default: home.default_identity()?.as_ref() == Some(name),
-            key,
+            key: record.key().map(KeyPlace::of).transpose()?,
+            channel_key: record.channel_key().map(|record| KeyPlace::of(&record.key)).transpose()?,
         })
     }
 
@@ -350,11 +366,19 @@ impl Described {
             ("changes", self.identity.len().to_string()),
         ];
         match &self.key {
-            Some((vault, uri, algorithm)) => {
-                rows.push(("vault", vault.clone()));
-                rows.push(("key", format!("{uri} ({algorithm})")));
+            Some(key) => {
+                rows.push(("vault", key.vault.clone()));
+                rows.push(("key", format!("{} ({})", key.uri, key.algorithm)));
             }
             None => rows.push(("key", "not here: somebody else's identity".to_owned())),
+        }
+        if let Some(channel) = &self.channel_key {
+            // The primary key may be in a device that does not agree by X25519: then this one is in software.
+            let elsewhere = match self.key.as_ref().is_some_and(|key| key.vault == channel.vault) {
+                true => String::new(),
+                false => format!(", in the vault `{}`", channel.vault),
+            };
+            rows.push(("channel key", format!("{} ({}{elsewhere})", channel.uri, channel.algorithm)));
         }
         table(&rows)
     }
@@ -366,7 +390,8 @@ impl Described {
             "is_default": self.is_default,
             "changes": self.identity.len(),
             "latest_change_hash": self.identity.latest().hash().to_string(),
-            "key": self.key.as_ref().map(|(vault, uri, algorithm)| json!({ "vault": vault, "uri": uri, "algorithm": algorithm })),
+            "key": self.key.as_ref().map(KeyPlace::json),
+            "channel_key": self.channel_key.as_ref().map(KeyPlace::json),
         })
     }
 }

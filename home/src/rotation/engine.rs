@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use identity::{Clock, Identifier, PurposeKeyAttestation, Rotation, Validity};
+use identity::{
+    Clock, Identifier, Identity, PurposeKey, PurposeKeyAttestation, Rotation, Timestamp, Validity,
+};
 use serde::Serialize;
 use vault::{Custody, Signer, Signing};
 
@@ -10,9 +12,9 @@ use super::journal::{Entry, Journal, Phase};
 use super::{Moment, Plan, Witness};
 use crate::error::{Error, Kind, Result};
 use crate::home::{Home, Writer, stored_name};
-use crate::identities::{
-    IdentityRecord, KeyRef, PurposeKeyRecord, adopt_signer, attest_credential_key, derived_key_name,
-    generate_signer, random_key_name,
+use crate::identities::IdentityRecord;
+use crate::keys::{
+    KeyRef, PurposeKeyRecord, adopt_signer, attest, derived_key_name, generate_signer, random_key_name,
 };
 use crate::record::Name;
 use crate::vaults::Vaults;
@@ -242,7 +244,7 @@ impl Run<'_> {
         generate_signer(self.vaults, &vault, &stored_name(new_name)?, wanted, preferred).await
     }
 
-    /// Has both keys sign the change, and the new one vouch for the credential key.
+    /// Has both keys sign the change, and the new one vouch for the purpose keys.
     async fn sign(&self, entry: &Entry) -> Result<IdentityRecord> {
         let new_ref = entry.new_key.as_ref().ok_or_else(incomplete)?;
         let old = entry.before.own_key()?.open(self.vaults).await?;
@@ -256,15 +258,18 @@ impl Run<'_> {
             revoke_purpose_keys: entry.plan.revoke_purpose_keys,
         };
         let after = before.rotate(&old, &new, rotation).await?;
-        let kept = entry.before.credential_key().filter(|_| !entry.plan.revoke_purpose_keys);
-        let credential_key = match kept {
-            Some(record) => {
-                let attestation = attest_credential_key(&after, &new, &record.key.public()?, from).await?;
-                Some(PurposeKeyRecord { key: record.key.clone(), attestation: attestation.to_hex()? })
+        let (mut credential_key, mut channel_key) = (None, None);
+        if !entry.plan.revoke_purpose_keys {
+            if let Some(record) = entry.before.credential_key() {
+                let key = PurposeKey::Credential(record.key.public()?);
+                credential_key = Some(attest_anew(record, &key, &after, &new, from).await?);
             }
-            None => None,
-        };
-        Ok(IdentityRecord::new(&after, Some(new_ref.clone()), credential_key))
+            if let Some(record) = entry.before.channel_key() {
+                let key = PurposeKey::Channel(record.key.agreement_public()?);
+                channel_key = Some(attest_anew(record, &key, &after, &new, from).await?);
+            }
+        }
+        Ok(IdentityRecord::new(&after, Some(new_ref.clone()), credential_key).with_channel_key(channel_key))
     }
 
     /// Replaces the record, unless a run before this one did.
@@ -315,9 +320,11 @@ impl Run<'_> {
         let destroy = !entry.plan.keep_old_key;
         if destroy {
             self.destroy(&old_key).await?;
-            // A credential key that was revoked is not needed by anybody.
-            if let Some(revoked) = entry.before.credential_key().filter(|_| entry.plan.revoke_purpose_keys) {
-                self.destroy(&revoked.key).await?;
+            // Purpose keys that were revoked are not needed by anybody.
+            if entry.plan.revoke_purpose_keys {
+                for revoked in entry.before.credential_key().into_iter().chain(entry.before.channel_key()) {
+                    self.destroy(&revoked.key).await?;
+                }
             }
         }
         self.witness.reached(Moment::OldKeyGone);
@@ -336,19 +343,17 @@ impl Run<'_> {
 
     async fn destroy(&self, key: &KeyRef) -> Result<()> {
         // Another identity may have adopted the same key: then it is not ours to destroy.
-        let public = key.public()?;
-        if !self.home().dependants(&key.vault()?, public.as_bytes())?.is_empty() {
+        if !self.home().dependants(&key.vault()?, &key.public_bytes()?)?.is_empty() {
             return Ok(());
         }
-        match key.open(self.vaults).await {
-            Ok(signer) => Ok(signer.destroy().await?),
+        match key.destroy(self.vaults).await {
             // A run before this one destroyed it, or was about to: on a token, the public half may be left.
             Err(e) if e.kind() == Kind::NotFound => match random_key_name(&key.uri()?) {
-                Some(name) => self.discard(&key.vault()?, &name).await,
+                Some(name) => key.discard(self.vaults, &name).await,
                 // It was adopted. Another key may have its name by now.
                 None => Ok(()),
             },
-            Err(e) => Err(e),
+            done => done,
         }
     }
 
@@ -388,6 +393,18 @@ impl Run<'_> {
         }
         self.journal().remove(self.writer, &self.name)
     }
+}
+
+/// The new primary key vouches for a purpose key that stays.
+async fn attest_anew(
+    record: &PurposeKeyRecord,
+    key: &PurposeKey,
+    identity: &Identity,
+    primary: &Signer,
+    from: Timestamp,
+) -> Result<PurposeKeyRecord> {
+    let attestation = attest(identity, primary, key, from).await?;
+    Ok(PurposeKeyRecord { key: record.key.clone(), attestation: attestation.to_hex()? })
 }
 
 fn incomplete() -> Error {

@@ -14,7 +14,8 @@ use vault::{SecretBytes, durable};
 
 use crate::error::{Error, Kind, Result};
 use crate::home::{Home, Writer};
-use crate::identities::{IdentityRecord, KeyRef};
+use crate::identities::IdentityRecord;
+use crate::keys::KeyRef;
 use crate::record::{FORMAT, Name, newer};
 use crate::rotation::Plan;
 

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `begun` | the name the new key will have | rolls back: nothing of that name is left |
 //! | `prepared` | the new key exists | rolls back |
-//! | `signed` | the change, signed by both keys, and the credential key attested under it | goes forward |
+//! | `signed` | the change, signed by both keys, and the purpose keys attested under it | goes forward |
 //! | `committed` | the identity's record names the new key | goes forward |
 //! | `served` | whoever uses the identity signed a probe with the new key | goes forward |
 //! | `retired` | the old key is destroyed (or kept), the journal is gone | done |

@@ -111,6 +111,7 @@ impl Running {
             Ask::Rotate(_) => "rotate",
             Ask::Audit { .. } => "audit",
             Ask::Orphans { .. } => "orphans",
+            Ask::Node(_) => "node",
         };
         let answered = match ask {
             Ask::Status => self.status(),
@@ -122,6 +123,10 @@ impl Running {
             Ask::Rotate(plan) => self.rotate(&plan),
             Ask::Audit { to } => self.audit(&to),
             Ask::Orphans { after } => self.orphans(after.as_deref()),
+            Ask::Node(_) => {
+                Err(Error::new(Kind::Unsupported, format!("the server `{}` is no node", self.name))
+                    .with_hint("`ockam-kms node list` shows which are nodes"))
+            }
         };
         match answered {
             Ok(value) => Answer::Done(value),

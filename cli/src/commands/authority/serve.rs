@@ -208,6 +208,8 @@ async fn serve(
         tls: tls.is_some(),
         metrics_address: metrics.as_ref().map(|metrics| metrics.local_addr().to_string()),
         store: plan.store.clone(),
+        tcp_address: None,
+        node: None,
     };
     let home = keys.home.clone();
     {

@@ -1,8 +1,9 @@
 //! Identities: their histories verify, their keys are where they are said to be, and what they attested still holds.
 
-use home::{Home, IdentityRecord, Name};
-use identity::{Clock as _, Identity, SystemClock};
-use vault::Signer;
+use std::sync::Arc;
+
+use home::{Home, IdentityRecord, Name, PurposeKeyRecord};
+use identity::{Clock as _, Identity, SystemClock, Timestamp};
 
 use super::{Chart, Opened};
 use crate::context::Context;
@@ -42,18 +43,15 @@ pub(super) fn look(chart: &mut Chart, context: &Context, home: &Home, opened: &O
 
 /// Each key is in its vault, and is the one that was recorded. Vaults that did not open are told of already.
 fn keys(chart: &mut Chart, opened: &Opened, name: &Name, record: &IdentityRecord) {
-    let credential_key = record.credential_key().map(|record| (&record.key, "credential"));
-    for (key, what) in record.key().map(|key| (key, "primary")).into_iter().chain(credential_key) {
+    for (what, key) in record.keys() {
         let found = key.vault().and_then(|vault| match opened.iter().find(|(known, _)| *known == vault) {
-            Some((_, vault)) => {
-                Ok(Some(vault::block_on(Signer::open(vault.clone(), &key.uri()?, &key.public()?))?))
-            }
-            None => Ok(None),
+            Some((_, vault)) => vault::block_on(key.check(Arc::clone(vault))),
+            None => Ok(()),
         });
         if let Err(error) = found {
             let about = format!("the {what} key of `{name}`");
             let hint = match what {
-                "credential" => {
+                "credential" | "channel" => {
                     "`ockam-kms identity rotate` with --revoke-purpose-keys makes the identity another one"
                 }
                 _ => {
@@ -82,19 +80,40 @@ fn validity(
             format!("ockam-kms identity rotate {name}"),
         );
     }
-    let attested = record.credential_key().map(home::PurposeKeyRecord::attestation);
-    match attested.map(|attestation| attestation.map(|found| (found.verify(identity, now).err(), found))) {
-        Some(Ok((Some(refused), _))) => chart.warning(
-            CHECK,
-            format!("the attestation of the credential key of `{name}` does not hold: {refused}"),
-            "the next credential that it issues attests the key anew",
-        ),
-        Some(Err(error)) => chart.failed(CHECK, &format!("the credential key of `{name}`"), error),
-        Some(Ok((None, _))) | None => {}
-    }
+    let renews = "the next credential that it issues attests the key anew";
+    attestation(
+        chart,
+        record.credential_key(),
+        &format!("the credential key of `{name}`"),
+        renews,
+        identity,
+        now,
+    );
+    let renews = "the next node that uses it attests the key anew";
+    attestation(chart, record.channel_key(), &format!("the channel key of `{name}`"), renews, identity, now);
     match home.request_key_until(identity, &context.clock()) {
         Ok(Some(until)) => chart.looked_at(CHECK, format!("`{name}`: request key until {}", time(until))),
         Ok(None) => {}
         Err(error) => chart.failed(CHECK, &format!("the request key of `{name}`"), error),
+    }
+}
+
+/// Whether what vouches for a purpose key holds.
+fn attestation(
+    chart: &mut Chart,
+    record: Option<&PurposeKeyRecord>,
+    what: &str,
+    renews: &'static str,
+    identity: &Identity,
+    now: Timestamp,
+) {
+    match record.map(PurposeKeyRecord::attestation) {
+        Some(Ok(found)) => {
+            if let Err(refused) = found.verify(identity, now) {
+                chart.warning(CHECK, format!("the attestation of {what} does not hold: {refused}"), renews);
+            }
+        }
+        Some(Err(error)) => chart.failed(CHECK, what, error),
+        None => {}
     }
 }

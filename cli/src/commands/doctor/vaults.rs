@@ -94,14 +94,7 @@ fn outside(home: &Home, uri: &KeyUri) -> Option<std::path::PathBuf> {
 fn strangers(chart: &mut Chart, home: &Home, vault: &Name, keys: impl Iterator<Item = (String, String)>) {
     let mut named = BTreeSet::new();
     for (_, record) in home.identities().unwrap_or_default() {
-        let credential_key = record.credential_key().map(|record| &record.key);
-        named.extend(
-            record
-                .key()
-                .into_iter()
-                .chain(credential_key)
-                .filter_map(|key| Some(key.uri().ok()?.to_string())),
-        );
+        named.extend(record.keys().filter_map(|(_, key)| Some(key.uri().ok()?.to_string())));
     }
     let rotating = home::rotation::pending(home).is_ok_and(|names| !names.is_empty());
     for (name, uri) in keys {
