@@ -54,6 +54,7 @@
 //! # Ok(()) }
 //! ```
 
+mod attempts;
 pub mod audit;
 pub mod authz;
 pub mod client;
@@ -61,10 +62,12 @@ pub mod enrolment;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+pub mod guesses;
 pub mod http;
 pub mod issuer;
 pub mod member;
 pub mod metrics;
+pub mod ockam;
 pub mod once;
 mod problem;
 pub mod service;

@@ -58,6 +58,11 @@ impl Code {
         Ok(Self(SecretBytes::new(std::mem::take(&mut *bytes))))
     }
 
+    /// The bytes: what goes to an authority, and nowhere else.
+    pub(crate) fn expose_bytes(&self) -> &[u8] {
+        self.0.expose()
+    }
+
     /// The hex digits: what goes into a ticket, and nowhere else.
     #[must_use]
     pub fn expose_hex(&self) -> Zeroizing<String> {

@@ -22,6 +22,7 @@ mod message;
 pub mod multiaddr;
 mod node;
 mod policies;
+pub mod request;
 mod resolve;
 mod tcp;
 mod worker;

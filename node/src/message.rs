@@ -1,6 +1,7 @@
 //! Messages inside a node, and where they came from.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use channel::{Address, Peer, Route};
@@ -105,6 +106,16 @@ impl Origin {
             Self::Local => None,
             Self::Tcp(link) => Some(link.link()),
             Self::Channel(link) => Some(link.link()),
+        }
+    }
+
+    /// The machine at the other end of the TCP connection that a message came over, be it within a channel.
+    #[must_use]
+    pub fn carried_from(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Local => None,
+            Self::Tcp(link) => Some(link.remote()),
+            Self::Channel(link) => link.carried_from(),
         }
     }
 

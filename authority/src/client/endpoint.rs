@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use identity::{Identifier, Identity, IssuerBundle, Relation};
+use identity::{Identifier, Identity, IssuerBundle};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body};
 
+use super::ask::believed;
 use super::error::{Error, Kind, Result, printable};
 use crate::http::problem::ProblemBody;
 use crate::http::shape::{HealthAnswer, IssuerAnswer, ReadyAnswer};
@@ -133,25 +134,7 @@ impl Endpoint {
             hex::decode(&answer.bundle).map_err(|_| unexpected("the issuer bundle is not hex")).and_then(
                 |bytes| IssuerBundle::decode(&bytes).map_err(|error| Error::untrusted(error.to_string())),
             )?;
-        if bundle.identifier() != *authority {
-            return Err(Error::untrusted(format!(
-                "this is the authority {} and not {authority}",
-                bundle.identifier()
-            ))
-            .with_hint("somebody else answers at this URL, or the URL is another authority's"));
-        }
-        match known.map(|known| bundle.identity().compared_to(known)) {
-            None | Some(Relation::Equal | Relation::Newer) => Ok(bundle),
-            Some(Relation::Older) => Err(Error::untrusted(
-                "the authority shows an older change history than the one that is known",
-            )),
-            Some(Relation::Conflict) => Err(Error::untrusted(
-                "the authority shows a change history that contradicts the one that is known",
-            )
-            .with_hint(
-                "one of the authority's keys may have been stolen: ask its operator, and do not go on",
-            )),
-        }
+        believed(bundle, authority, known)
     }
 
     fn public<T: DeserializeOwned>(&self, path: &str) -> Result<T> {

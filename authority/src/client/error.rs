@@ -110,6 +110,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn that_comes_again(mut self, after: Option<Duration>) -> Self {
+        self.retry_after = after;
+        self
+    }
+
     pub(crate) fn that_may_have_happened(mut self, may: bool) -> Self {
         self.may_have_happened = may;
         self

@@ -1,4 +1,5 @@
-//! The other side of [`http`](crate::http): asks an authority, in the name of an identity.
+//! Asks an authority, in the name of an identity: over HTTP ([`Client`]) or secure channels ([`ChannelClient`]), whatever the
+//! door, the same ([`Ask`]).
 //!
 //! Nothing that comes back is believed for where it came from. A change history has to be that of the authority whose
 //! identifier is known, and a credential has to verify under it. Who asks and what is asked is signed, so that it cannot be
@@ -6,6 +7,8 @@
 //!
 //! Everything here blocks: from asynchronous code, call it on a thread of its own.
 
+mod ask;
+mod channel;
 mod endpoint;
 mod error;
 
@@ -15,14 +18,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{Method, Response, StatusCode, header};
-use identity::{
-    Clock, Credential, Identifier, Identity, IssuerBundle, RequestKeyAttestation, Rule, Timestamp,
-    VerifiedCredential, verify,
-};
+use identity::{Clock, Credential, Identifier, Identity, IssuerBundle, RequestKeyAttestation, Timestamp};
 use serde::de::DeserializeOwned;
 use ureq::Body;
 use vault::{SecretBytes, Signer};
 
+pub use ask::{Ask, Enrolled, Granted, Made};
+pub use channel::ChannelClient;
 pub use endpoint::Endpoint;
 pub use error::{Error, Kind, Result};
 
@@ -45,27 +47,7 @@ const MAX_ITEMS: usize = 10_000_000;
 /// How long a request waits for the second of a server's start to pass.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// What came of enrolling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Enrolled {
-    /// The ticket was spent.
-    Now,
-    /// The identity was a member before. The ticket was not spent.
-    Already,
-}
-
-/// A credential that verified.
-#[derive(Clone, Debug)]
-pub struct Granted {
-    /// The credential.
-    pub credential: Credential,
-    /// What it says.
-    pub verified: VerifiedCredential,
-    /// What it was verified under: to be kept, and to be shown to whoever has to verify it.
-    pub issuer: IssuerBundle,
-}
-
-/// One identity's way to one authority.
+/// One identity's way to one authority, over HTTP.
 pub struct Client {
     endpoint: Endpoint,
     authority: Identifier,
@@ -179,17 +161,7 @@ impl Client {
         let text = code.expose_hex();
         let key_attestation = shown.map(hex::encode);
         let body = zeroize::Zeroizing::new(json(&EnrolRequest { code: text.to_string(), key_attestation })?);
-        match self.send(Method::POST, "/v1/enrol", Some(&body)) {
-            Ok(_) => Ok(Enrolled::Now),
-            // The words that clients of the reference look for.
-            Err(error)
-                if error.kind() == Kind::Conflict
-                    && error.to_string().to_ascii_lowercase().contains("already a member") =>
-            {
-                Ok(Enrolled::Already)
-            }
-            Err(error) => Err(error),
-        }
+        Enrolled::of(self.send(Method::POST, "/v1/enrol", Some(&body)).map(drop))
     }
 
     /// Gets a credential about the identity, and verifies it.
@@ -210,13 +182,7 @@ impl Client {
     }
 
     fn granted(&self, credential: &Credential, issuer: IssuerBundle) -> Result<Granted> {
-        let (subject, now) = (self.identity.identifier(), self.clock.now());
-        match verify(credential, &issuer, Some(&subject), now, Rule::default()) {
-            Ok(verified) => Ok(Granted { credential: credential.clone(), verified, issuer }),
-            Err(error) => {
-                Err(Error::untrusted(format!("the credential does not verify: {error}")).with_source(error))
-            }
-        }
+        Granted::new(credential, issuer, &self.identity.identifier(), &*self.clock)
     }
 
     /// One page of members, ordered by identifier, from the one after `after`.

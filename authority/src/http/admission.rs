@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
-use super::attempts::Source;
+use crate::attempts::Source;
 use crate::metrics::ConnectionMetrics;
 
 /// The places of one listener.

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, header};
-use identity::{Identifier, Identity, SKEW_SECONDS, Timestamp};
+use identity::{Identity, SKEW_SECONDS, Timestamp};
 
-use super::attempts::{Attempt, Limiter, Source};
 use super::fault::Fault;
 use super::problem::Refused;
 use super::replay::{Replays, Seen};
@@ -20,7 +19,9 @@ use super::signature::{
     self, AUDIENCE, CONTENT_DIGEST, Covered, IDEMPOTENCY_KEY, Parameters, Received, SIGNATURE,
     SIGNATURE_INPUT,
 };
+use crate::attempts::Source;
 use crate::error::{Error, Kind, Result};
+use crate::guesses::Guesses;
 use crate::problem::{Needs, Problem};
 use crate::service::{Authority, Caller};
 
@@ -31,11 +32,9 @@ pub(crate) struct Authenticator {
     started: Timestamp,
     public_url: Option<String>,
     over_tls: bool,
-    limit_loopback: bool,
+    guesses: Guesses,
     senders: Mutex<Senders>,
     replays: Mutex<Replays>,
-    sources: Limiter<Source>,
-    subjects: Limiter<Identifier>,
 }
 
 impl Authenticator {
@@ -56,11 +55,12 @@ impl Authenticator {
             authority,
             public_url,
             over_tls: options.tls.is_some(),
-            limit_loopback: options.limit_loopback,
+            guesses: options
+                .guesses
+                .clone()
+                .unwrap_or_else(|| Guesses::new(options.failures_a_minute, options.limit_loopback)),
             senders: Mutex::default(),
             replays: Mutex::default(),
-            sources: Limiter::new(options.failures_a_minute),
-            subjects: Limiter::new(options.failures_a_minute),
         })
     }
 
@@ -69,40 +69,9 @@ impl Authenticator {
         self.authority.now() > self.started
     }
 
-    /// Refuses a source that failed too often of late, before anything is done for it.
-    ///
-    /// # Errors
-    /// [`Problem::RateLimited`].
-    pub(crate) fn admit(&self, source: Source) -> std::result::Result<(), Problem> {
-        if self.is_exempt(source) { Ok(()) } else { self.sources.check(&source) }
-    }
-
-    /// Begins a guess at a ticket, by somebody who has not guessed wrong too often of late. It was wrong unless it is said
-    /// that it was not.
-    ///
-    /// # Errors
-    /// [`Problem::RateLimited`].
-    pub(crate) async fn guess(
-        &self,
-        source: Source,
-        caller: &Caller,
-    ) -> std::result::Result<Option<Guess<'_>>, Problem> {
-        if self.is_exempt(source) {
-            return Ok(None);
-        }
-        let subject = self.subjects.begin(caller.identifier()).await?;
-        match self.sources.begin(source).await {
-            Ok(source) => Ok(Some(Guess { source, subject })),
-            // Not tried, so not wrong.
-            Err(refused) => {
-                subject.went_well();
-                Err(refused)
-            }
-        }
-    }
-
-    fn is_exempt(&self, source: Source) -> bool {
-        source.is_loopback() && !self.limit_loopback
+    /// Who failed of late.
+    pub(crate) fn guesses(&self) -> &Guesses {
+        &self.guesses
     }
 
     /// Finds out who sent a request.
@@ -115,7 +84,7 @@ impl Authenticator {
         body: &[u8],
         source: Source,
     ) -> std::result::Result<Caller, Refused> {
-        let attempt = if self.is_exempt(source) { None } else { Some(self.sources.begin(source).await?) };
+        let attempt = self.guesses.begin(source).await?;
         let checked = self.check(parts, body);
         let failed = match &checked {
             Ok(_) => false,
@@ -256,21 +225,6 @@ pub(super) fn single<'a>(
         (None, _) => Ok(None),
         (Some(value), None) => value.to_str().map(|value| Some(value.trim())).map_err(|_| fault),
         (Some(_), Some(_)) => Err(fault),
-    }
-}
-
-/// A guess at a ticket, counted for the machine it came from and for whoever made it.
-#[derive(Debug)]
-pub(crate) struct Guess<'a> {
-    source: Attempt<'a, Source>,
-    subject: Attempt<'a, Identifier>,
-}
-
-impl Guess<'_> {
-    /// It was not wrong.
-    pub(crate) fn went_well(self) {
-        self.source.went_well();
-        self.subject.went_well();
     }
 }
 

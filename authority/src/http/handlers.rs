@@ -134,12 +134,8 @@ async fn enrol(shared: &Shared, caller: &Caller, arrived: &Arrived) -> Answered 
     let code = Code::from_hex(&text).map_err(|problem| field("code", problem))?;
     let shown = request.key_attestation.map(hex::decode).transpose();
     let shown = shown.map_err(|_| field("key_attestation", Problem::malformed("this is not hex")))?;
-    let guess = shared.authenticator.guess(arrived.source, caller).await?;
-    let enrolled = shared.authority.enrol_showing(caller, &code, shown.as_deref()).await;
-    if let Some(guess) = guess.filter(|_| !matches!(enrolled, Err(Problem::Forbidden(_)))) {
-        guess.went_well();
-    }
-    enrolled?;
+    let guesses = shared.authenticator.guesses();
+    guesses.enrol(&shared.authority, (caller, Some(arrived.source)), &code, shown.as_deref()).await?;
     nothing()
 }
 

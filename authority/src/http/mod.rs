@@ -10,7 +10,6 @@
 //! docs/formats.md.
 
 mod admission;
-mod attempts;
 mod authenticate;
 mod connection;
 #[cfg(test)]

@@ -16,12 +16,12 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::admission::Place;
-use super::attempts::Source;
 use super::authenticate::Authenticator;
 use super::handlers;
 use super::problem::Refused;
 use super::server::Options;
 use super::told::telling;
+use crate::attempts::Source;
 use crate::authz::{Action, Role};
 use crate::problem::Problem;
 use crate::service::Authority;
@@ -200,7 +200,7 @@ async fn answer(shared: &Shared, route: &'static Route, request: Request) -> Res
         }
         // Before the body is read: whoever is refused for guessing costs nothing more.
         if route.is_signed() {
-            shared.authenticator.admit(source)?;
+            shared.authenticator.guesses().check(source)?;
         }
         let body = receive(&parts, body, shared.body_deadline).await?;
         place.request_came();

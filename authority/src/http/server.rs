@@ -16,13 +16,14 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::admission::Admission;
-use super::attempts::Source;
 use super::authenticate::Authenticator;
 use super::connection::{self, LATE, told_to_stop, turn_away};
 use super::problem::Refused;
 use super::routes;
 use super::tls::Tls;
+use crate::attempts::Source;
 use crate::error::{Error, Kind, Result};
+use crate::guesses::{FAILURES_A_MINUTE, Guesses};
 use crate::metrics::{self, ConnectionMetrics};
 use crate::service::Authority;
 
@@ -63,6 +64,8 @@ pub struct Options {
     pub failures_a_minute: u32,
     /// Count those of this machine too, and its connections.
     pub limit_loopback: bool,
+    /// Count failures together with those at another door, in place of the two above.
+    pub guesses: Option<Guesses>,
 }
 
 impl Default for Options {
@@ -79,8 +82,9 @@ impl Default for Options {
             drain: Duration::from_secs(10),
             connections: 1024,
             connections_a_source: 256,
-            failures_a_minute: 10,
+            failures_a_minute: FAILURES_A_MINUTE,
             limit_loopback: false,
+            guesses: None,
         }
     }
 }

@@ -303,6 +303,13 @@ impl Authority {
     }
 }
 
+/// The authority's time: what it judges by, whoever is judged.
+impl Clock for Authority {
+    fn now(&self) -> Timestamp {
+        self.0.time.now()
+    }
+}
+
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority")

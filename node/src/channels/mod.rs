@@ -12,6 +12,7 @@ mod open;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use channel::{Address, Peer, Presentation, Renewed, Route, Trust};
@@ -20,6 +21,7 @@ use vault::Agreer;
 
 use crate::error::{Error, Kind, Result};
 use crate::link::Link;
+use crate::message::Origin;
 use crate::node::Node;
 use crate::worker::Pending;
 
@@ -97,12 +99,25 @@ pub struct ChannelInfo {
 pub struct ChannelLink {
     link: Link,
     listener: Option<Address>,
+    carried_from: Option<SocketAddr>,
     peer: RwLock<Arc<Peer>>,
 }
 
 impl ChannelLink {
-    fn new(peer: Peer, listener: Option<Address>) -> Self {
-        Self { link: Link::new(), listener, peer: RwLock::new(Arc::new(peer)) }
+    fn new(peer: Peer, listener: Option<Address>, told_by: &Origin) -> Self {
+        Self {
+            link: Link::new(),
+            listener,
+            carried_from: told_by.carried_from(),
+            peer: RwLock::new(Arc::new(peer)),
+        }
+    }
+
+    /// The machine at the other end of the TCP connection that it was opened over: the peer's own, unless others pass its
+    /// messages on.
+    #[must_use]
+    pub fn carried_from(&self) -> Option<SocketAddr> {
+        self.carried_from
     }
 
     /// Who is at the other end, with the credentials that it presented last.

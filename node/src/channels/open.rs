@@ -62,7 +62,7 @@ impl Open {
     pub(super) fn start(node: &Node, made: Made) -> Result<Arc<Self>> {
         let (peer, sealer, opener) = made.channel.split();
         let open = Arc::new(Self {
-            link: Arc::new(ChannelLink::new(peer, made.listener)),
+            link: Arc::new(ChannelLink::new(peer, made.listener, &made.told_by)),
             role: made.role,
             encryptor: Node::random_address()?,
             decryptor: made.decryptor,
