@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
+use crate::error::{Error, Kind, Result};
 use crate::public::{AgreementKey, VerifyingKey};
 use crate::purpose::{Agreement, Purpose, Signing};
 use crate::spec::Algorithm;
@@ -70,6 +71,24 @@ impl<P: Purpose> KeyHandle<P> {
         Self { vault, id: id.into(), uri, algorithm, public, purpose: PhantomData }
     }
 
+    /// For backends: the same, with the public half as the bytes that a device or a file says. Symmetric keys have none.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] when they are no public key of this algorithm.
+    pub fn from_parts(
+        vault: VaultId,
+        id: impl Into<String>,
+        uri: KeyUri,
+        algorithm: Algorithm,
+        public: Option<&[u8]>,
+    ) -> Result<Self> {
+        let public = P::public_from_bytes(algorithm, public.unwrap_or_default()).map_err(|e| {
+            let text = format!("what should be the public half of a key of type {algorithm} is none");
+            Error::new(Kind::Corrupt, text).with_source(e)
+        })?;
+        Ok(Self::new(vault, id, uri, algorithm, public))
+    }
+
     /// The vault that holds the key.
     #[must_use]
     pub fn vault(&self) -> &VaultId {
@@ -92,6 +111,12 @@ impl<P: Purpose> KeyHandle<P> {
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// The public half as bytes, if there is one.
+    #[must_use]
+    pub fn public_bytes(&self) -> Option<&[u8]> {
+        P::public_bytes(&self.public)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use crate::error::Result;
 use crate::public::{AgreementKey, VerifyingKey};
+use crate::spec::Algorithm;
 
 mod sealed {
     pub trait Sealed {}
@@ -14,6 +16,15 @@ pub trait Purpose: sealed::Sealed + Clone + Copy + fmt::Debug + Send + Sync + 's
     type Public: Clone + fmt::Debug + PartialEq + Eq + Send + Sync + 'static;
     /// The same purpose as a value.
     const KIND: PurposeKind;
+
+    /// The public half from its bytes. Those of symmetric keys do not matter.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::Kind::Invalid) when they are no public key of this algorithm.
+    fn public_from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<Self::Public>;
+
+    /// The bytes of the public half, if there is one.
+    fn public_bytes(public: &Self::Public) -> Option<&[u8]>;
 }
 
 /// Signs; its public half verifies.
@@ -35,16 +46,40 @@ impl sealed::Sealed for Sealing {}
 impl Purpose for Signing {
     type Public = VerifyingKey;
     const KIND: PurposeKind = PurposeKind::Signing;
+
+    fn public_from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<VerifyingKey> {
+        VerifyingKey::from_bytes(algorithm, bytes)
+    }
+
+    fn public_bytes(public: &VerifyingKey) -> Option<&[u8]> {
+        Some(public.as_bytes())
+    }
 }
 
 impl Purpose for Agreement {
     type Public = AgreementKey;
     const KIND: PurposeKind = PurposeKind::Agreement;
+
+    fn public_from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<AgreementKey> {
+        AgreementKey::from_bytes(algorithm, bytes)
+    }
+
+    fn public_bytes(public: &AgreementKey) -> Option<&[u8]> {
+        Some(public.as_bytes())
+    }
 }
 
 impl Purpose for Sealing {
     type Public = ();
     const KIND: PurposeKind = PurposeKind::Sealing;
+
+    fn public_from_bytes(_: Algorithm, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn public_bytes((): &()) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// A purpose as a value, where handles of several purposes meet: listings and capabilities.

@@ -12,7 +12,7 @@ use vault::{
     Agreement, AgreementFacet, AgreementKey, Algorithm, AttestationFacet, Capabilities, Capability, Custody,
     Error, Inventory, KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet,
     MAX_SEAL, Pending, Presence, Protection, Purpose, RestoringFacet, Result, Scheme, Sealing, SealingFacet,
-    SecretBytes, Signature, Signing, SigningFacet, Vault, VaultId, VerifyingKey,
+    SecretBytes, Signature, Signing, SigningFacet, Vault, VaultId,
 };
 use zeroize::Zeroizing;
 
@@ -67,9 +67,9 @@ impl AwsKmsVault {
         Ok(Named { id, shown })
     }
 
-    fn handle<P: InKms>(&self, opened: Opened) -> Result<KeyHandle<P>> {
-        let public = P::public(opened.algorithm, opened.public.as_deref().unwrap_or_default())?;
-        Ok(KeyHandle::new(self.id.clone(), opened.id, opened.uri, opened.algorithm, public))
+    fn handle<P: Purpose>(&self, opened: Opened) -> Result<KeyHandle<P>> {
+        let public = opened.public.as_deref();
+        KeyHandle::from_parts(self.id.clone(), opened.id, opened.uri, opened.algorithm, public)
     }
 }
 
@@ -133,7 +133,7 @@ impl Vault for AwsKmsVault {
     }
 }
 
-impl<P: InKms> Custody<P> for AwsKmsVault {
+impl<P: Purpose> Custody<P> for AwsKmsVault {
     fn generate<'a>(&'a self, spec: &'a KeySpec<P>) -> Pending<'a, KeyHandle<P>> {
         Box::pin(async move {
             let (algorithm, name) = (spec.algorithm(), spec.name().clone());
@@ -261,30 +261,6 @@ impl RestoringFacet for AwsKmsVault {
             let work = |kms: Arc<Kms>| async move { kms.restore(&wanted).await };
             self.request(Effect::Changes, work).await
         })
-    }
-}
-
-/// Purposes whose keys can live in KMS.
-trait InKms: Purpose {
-    /// The public half as its type.
-    fn public(algorithm: Algorithm, bytes: &[u8]) -> Result<Self::Public>;
-}
-
-impl InKms for Signing {
-    fn public(algorithm: Algorithm, bytes: &[u8]) -> Result<VerifyingKey> {
-        VerifyingKey::from_bytes(algorithm, bytes)
-    }
-}
-
-impl InKms for Agreement {
-    fn public(algorithm: Algorithm, bytes: &[u8]) -> Result<AgreementKey> {
-        AgreementKey::from_bytes(algorithm, bytes)
-    }
-}
-
-impl InKms for Sealing {
-    fn public(_: Algorithm, _: &[u8]) -> Result<()> {
-        Ok(())
     }
 }
 

@@ -25,7 +25,7 @@
 //!
 //! Two things are out of our hands. The library below copies an agreed secret once into memory that it does not wipe. And it takes
 //! a module's word for the length of an attribute that it has just read, so that one that breaks the standard there makes it
-//! read beyond its buffer; a module is code in this process in any case ([`trust`] says whose).
+//! read beyond its buffer; a module is code in this process in any case, and `module-path` says whose.
 
 mod address;
 mod attest;

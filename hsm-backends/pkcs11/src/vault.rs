@@ -9,7 +9,7 @@ use vault::{
     Agreement, AgreementFacet, AgreementKey, Algorithm, AttestationFacet, Capabilities, Custody, Error,
     Inventory, KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL,
     Pending, Protection, Purpose, PurposeKind, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature,
-    Signing, SigningFacet, Vault, VaultId, VerifyingKey,
+    Signing, SigningFacet, Vault, VaultId,
 };
 use zeroize::Zeroizing;
 
@@ -46,20 +46,20 @@ impl Pkcs11Vault {
         self.pool.submit(effect, move |desk, deadline| desk.attempt(deadline, |bench| work(bench, deadline)))
     }
 
-    fn mine<P: OnToken>(&self, key: &KeyHandle<P>) -> Result<Named> {
+    fn mine<P: Purpose>(&self, key: &KeyHandle<P>) -> Result<Named> {
         if key.vault() != &self.id {
             return Err(Error::new(Kind::Invalid, "the key handle belongs to another vault"));
         }
         Ok(Named {
             id: KeyId::parse(P::KIND, key.id())?,
             text: key.id().to_owned(),
-            public: P::public_bytes(key).map(<[u8]>::to_vec),
+            public: key.public_bytes().map(<[u8]>::to_vec),
         })
     }
 
-    fn handle<P: OnToken>(&self, opened: Opened) -> Result<KeyHandle<P>> {
-        let public = P::public(opened.algorithm, opened.public.as_deref())?;
-        Ok(KeyHandle::new(self.id.clone(), opened.id.text(), opened.uri, opened.algorithm, public))
+    fn handle<P: Purpose>(&self, opened: Opened) -> Result<KeyHandle<P>> {
+        let (id, public) = (opened.id.text(), opened.public.as_deref());
+        KeyHandle::from_parts(self.id.clone(), id, opened.uri, opened.algorithm, public)
     }
 }
 
@@ -114,7 +114,7 @@ impl Vault for Pkcs11Vault {
     }
 }
 
-impl<P: OnToken> Custody<P> for Pkcs11Vault {
+impl<P: Purpose> Custody<P> for Pkcs11Vault {
     fn generate<'a>(&'a self, spec: &'a KeySpec<P>) -> Pending<'a, KeyHandle<P>> {
         Box::pin(async move {
             let mut making = Making::new(spec.algorithm(), spec.name().as_str())?;
@@ -242,48 +242,6 @@ impl AttestationFacet for Pkcs11Vault {
 impl ListingFacet for Pkcs11Vault {
     fn list(&self) -> Pending<'_, Vec<KeyInfo>> {
         Box::pin(self.request(Effect::Reads, |bench, _| keys::list(bench)))
-    }
-}
-
-/// Purposes whose keys can live on a token.
-trait OnToken: Purpose {
-    /// The public half as its type.
-    fn public(algorithm: Algorithm, bytes: Option<&[u8]>) -> Result<Self::Public>;
-    /// The public half of a handle, as bytes.
-    fn public_bytes(key: &KeyHandle<Self>) -> Option<&[u8]>;
-}
-
-fn no_point() -> Error {
-    Error::new(Kind::Corrupt, "the token returned a public key that is none")
-}
-
-impl OnToken for Signing {
-    fn public(algorithm: Algorithm, bytes: Option<&[u8]>) -> Result<VerifyingKey> {
-        VerifyingKey::from_bytes(algorithm, bytes.unwrap_or_default()).map_err(|e| no_point().with_source(e))
-    }
-
-    fn public_bytes(key: &KeyHandle<Self>) -> Option<&[u8]> {
-        Some(key.public().as_bytes())
-    }
-}
-
-impl OnToken for Agreement {
-    fn public(algorithm: Algorithm, bytes: Option<&[u8]>) -> Result<AgreementKey> {
-        AgreementKey::from_bytes(algorithm, bytes.unwrap_or_default()).map_err(|e| no_point().with_source(e))
-    }
-
-    fn public_bytes(key: &KeyHandle<Self>) -> Option<&[u8]> {
-        Some(key.public().as_bytes())
-    }
-}
-
-impl OnToken for Sealing {
-    fn public(_: Algorithm, _: Option<&[u8]>) -> Result<()> {
-        Ok(())
-    }
-
-    fn public_bytes(_: &KeyHandle<Self>) -> Option<&[u8]> {
-        None
     }
 }
 

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use vault::device::{Answer, Effect, Pool};
 use vault::{
-    Agreement, AgreementFacet, AgreementKey, Algorithm, Capabilities, Custody, Error, Inventory, KeyHandle,
-    KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending, Purpose, PurposeKind, Result,
-    Scheme, Sealing, SealingFacet, SecretBytes, Signature, Signing, SigningFacet, Vault, VaultId,
-    VerifyingKey,
+    Agreement, AgreementFacet, AgreementKey, Capabilities, Custody, Error, Inventory, KeyHandle, KeyInfo,
+    KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending, Purpose, PurposeKind, Result, Scheme,
+    Sealing, SealingFacet, SecretBytes, Signature, Signing, SigningFacet, Vault, VaultId,
 };
 
 use crate::address::Wanted;
@@ -73,7 +72,7 @@ impl TpmVault {
     }
 
     /// The key that a handle of ours names, as it is now.
-    fn mine<P: OnTpm>(&self, key: &KeyHandle<P>) -> Result<Mine> {
+    fn mine<P: Purpose>(&self, key: &KeyHandle<P>) -> Result<Mine> {
         if key.vault() != &self.id {
             return Err(Error::new(Kind::Invalid, "the key handle belongs to another vault"));
         }
@@ -82,7 +81,7 @@ impl TpmVault {
             KeyId::File(id) => {
                 let name = keys::name_of(key.uri())?;
                 let stored = self.ward.store.find_same(&name, &id)?;
-                if template::point(&stored.public).as_deref() != P::public_bytes(key) {
+                if template::point(&stored.public).as_deref() != key.public_bytes() {
                     return Err(Error::new(
                         Kind::Corrupt,
                         format!("the key `{name}` is not the one that was opened"),
@@ -98,13 +97,13 @@ impl TpmVault {
         }
     }
 
-    fn handle<P: OnTpm>(&self, stored: &Stored) -> Result<KeyHandle<P>> {
+    fn handle<P: Purpose>(&self, stored: &Stored) -> Result<KeyHandle<P>> {
         let uri = KeyUri::of_key(Scheme::Tpm, &stored.name);
-        let public = P::public(stored.algorithm, template::point(&stored.public).as_deref())?;
-        Ok(KeyHandle::new(self.id.clone(), stored.key_id.clone(), uri, stored.algorithm, public))
+        let (id, public) = (stored.key_id.clone(), template::point(&stored.public));
+        KeyHandle::from_parts(self.id.clone(), id, uri, stored.algorithm, public.as_deref())
     }
 
-    async fn generate<P: OnTpm>(&self, spec: &KeySpec<P>) -> Result<KeyHandle<P>> {
+    async fn generate<P: Purpose>(&self, spec: &KeySpec<P>) -> Result<KeyHandle<P>> {
         let algorithm = spec.algorithm();
         if self.capabilities.get(algorithm).is_none() {
             return Err(Error::new(Kind::Unsupported, format!("TPMs have no keys of type {algorithm}"))
@@ -121,7 +120,7 @@ impl TpmVault {
         Ok(handle)
     }
 
-    async fn open<P: OnTpm>(&self, uri: &KeyUri) -> Result<KeyHandle<P>> {
+    async fn open<P: Purpose>(&self, uri: &KeyUri) -> Result<KeyHandle<P>> {
         match Wanted::parse(uri)? {
             Wanted::Named(name) => {
                 let stored = self.ward.store.find(&name)?;
@@ -132,14 +131,13 @@ impl TpmVault {
             }
             Wanted::Persistent(handle) => {
                 let found = self.request(move |link, ward| keys::adopt(link, ward, handle, P::KIND)).await?;
-                let public = P::public(found.algorithm, Some(&found.point))?;
-                let uri = Wanted::persistent_uri(handle)?;
-                Ok(KeyHandle::new(self.id.clone(), found.id.text(), uri, found.algorithm, public))
+                let (id, uri) = (found.id.text(), Wanted::persistent_uri(handle)?);
+                KeyHandle::from_parts(self.id.clone(), id, uri, found.algorithm, Some(&found.point))
             }
         }
     }
 
-    async fn destroy<P: OnTpm>(&self, key: &KeyHandle<P>) -> Result<()> {
+    async fn destroy<P: Purpose>(&self, key: &KeyHandle<P>) -> Result<()> {
         let mine = self.mine(key)?;
         match mine.place {
             Held::File(name) => {
@@ -155,7 +153,7 @@ impl TpmVault {
         }
     }
 
-    async fn discard<P: OnTpm>(&self, name: &KeyName) -> Result<()> {
+    async fn discard<P: Purpose>(&self, name: &KeyName) -> Result<()> {
         let store = &self.ward.store;
         match store.find(name) {
             Ok(stored) => {
@@ -196,7 +194,7 @@ enum Held {
     Tpm(u32, Vec<u8>),
 }
 
-fn of_purpose<P: OnTpm>(stored: &Stored) -> Result<()> {
+fn of_purpose<P: Purpose>(stored: &Stored) -> Result<()> {
     let purpose = stored.algorithm.purpose();
     if purpose == P::KIND {
         return Ok(());
@@ -238,7 +236,7 @@ impl Vault for TpmVault {
     }
 }
 
-impl<P: OnTpm> Custody<P> for TpmVault {
+impl<P: Purpose> Custody<P> for TpmVault {
     fn generate<'a>(&'a self, spec: &'a KeySpec<P>) -> Pending<'a, KeyHandle<P>> {
         Box::pin(self.generate(spec))
     }
@@ -323,48 +321,6 @@ impl ListingFacet for TpmVault {
             };
             Ok(self.ward.store.list()?.iter().map(info).collect())
         })
-    }
-}
-
-/// Purposes whose keys a TPM can have.
-trait OnTpm: Purpose {
-    /// The public half as its type.
-    fn public(algorithm: Algorithm, point: Option<&[u8]>) -> Result<Self::Public>;
-    /// The public half of a handle, as bytes.
-    fn public_bytes(key: &KeyHandle<Self>) -> Option<&[u8]>;
-}
-
-fn no_point(e: Error) -> Error {
-    Error::new(Kind::Corrupt, "the public half of the key is no point of P-256").with_source(e)
-}
-
-impl OnTpm for Signing {
-    fn public(algorithm: Algorithm, point: Option<&[u8]>) -> Result<VerifyingKey> {
-        VerifyingKey::from_bytes(algorithm, point.unwrap_or_default()).map_err(no_point)
-    }
-
-    fn public_bytes(key: &KeyHandle<Self>) -> Option<&[u8]> {
-        Some(key.public().as_bytes())
-    }
-}
-
-impl OnTpm for Agreement {
-    fn public(algorithm: Algorithm, point: Option<&[u8]>) -> Result<AgreementKey> {
-        AgreementKey::from_bytes(algorithm, point.unwrap_or_default()).map_err(no_point)
-    }
-
-    fn public_bytes(key: &KeyHandle<Self>) -> Option<&[u8]> {
-        Some(key.public().as_bytes())
-    }
-}
-
-impl OnTpm for Sealing {
-    fn public(_: Algorithm, _: Option<&[u8]>) -> Result<()> {
-        Ok(())
-    }
-
-    fn public_bytes(_: &KeyHandle<Self>) -> Option<&[u8]> {
-        None
     }
 }
 

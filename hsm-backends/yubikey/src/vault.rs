@@ -11,7 +11,7 @@ use vault::{
     Agreement, AgreementFacet, AgreementKey, Algorithm, AttestationFacet, Capabilities, Custody, Error,
     Inventory, KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL,
     P256Point, Pending, Purpose, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature, Signing,
-    SigningFacet, Vault, VaultId, VerifyingKey,
+    SigningFacet, Vault, VaultId,
 };
 
 use crate::address::Wanted;
@@ -64,10 +64,10 @@ impl YubiKeyVault {
         KeyId::parse(key.id())
     }
 
-    fn handle<P: OnCard>(&self, opened: &Opened) -> Result<KeyHandle<P>> {
+    fn handle<P: Purpose>(&self, opened: &Opened) -> Result<KeyHandle<P>> {
         let uri = self.station.address.key_uri(opened.id.slot, opened.id.name.as_ref())?;
-        let public = P::public(opened.algorithm, &opened.public)?;
-        Ok(KeyHandle::new(self.id.clone(), opened.id.text(), uri, opened.algorithm, public))
+        let (id, public) = (opened.id.text(), Some(opened.public.as_slice()));
+        KeyHandle::from_parts(self.id.clone(), id, uri, opened.algorithm, public)
     }
 }
 
@@ -109,7 +109,7 @@ impl Vault for YubiKeyVault {
     }
 }
 
-impl<P: OnCard> Custody<P> for YubiKeyVault {
+impl<P: Purpose> Custody<P> for YubiKeyVault {
     fn generate<'a>(&'a self, spec: &'a KeySpec<P>) -> Pending<'a, KeyHandle<P>> {
         Box::pin(async move {
             let (algorithm, name) = (spec.algorithm(), spec.name().clone());
@@ -284,34 +284,6 @@ impl ListingFacet for YubiKeyVault {
     fn list(&self) -> Pending<'_, Vec<KeyInfo>> {
         let station = Arc::clone(&self.station);
         Box::pin(self.request(Effect::Reads, move |card| keys::list(card, &station.address)))
-    }
-}
-
-/// Purposes whose keys can live on a card.
-trait OnCard: Purpose {
-    /// The public half as its type.
-    fn public(algorithm: Algorithm, bytes: &[u8]) -> Result<Self::Public>;
-}
-
-fn no_point(error: Error) -> Error {
-    Error::new(Kind::Corrupt, "the card returned a public key that is none").with_source(error)
-}
-
-impl OnCard for Signing {
-    fn public(algorithm: Algorithm, bytes: &[u8]) -> Result<VerifyingKey> {
-        VerifyingKey::from_bytes(algorithm, bytes).map_err(no_point)
-    }
-}
-
-impl OnCard for Agreement {
-    fn public(algorithm: Algorithm, bytes: &[u8]) -> Result<AgreementKey> {
-        AgreementKey::from_bytes(algorithm, bytes).map_err(no_point)
-    }
-}
-
-impl OnCard for Sealing {
-    fn public(_: Algorithm, _: &[u8]) -> Result<()> {
-        Ok(())
     }
 }
 

@@ -163,9 +163,6 @@ trait Conform: Purpose {
             .unwrap_or_else(|| panic!("{algorithm} is among the capabilities, but its facet is missing"))
     }
 
-    /// The public half as bytes, for those that have one.
-    fn public(key: &KeyHandle<Self>) -> Option<Vec<u8>>;
-
     /// The public half.
     fn public_of(key: &KeyHandle<Self>) -> Self::Public;
 

@@ -42,10 +42,6 @@ impl Conform for Signing {
         vault.signing().map(|facet| facet as _)
     }
 
-    fn public(key: &KeyHandle<Self>) -> Option<Vec<u8>> {
-        Some(key.public().as_bytes().to_vec())
-    }
-
     fn public_of(key: &KeyHandle<Self>) -> VerifyingKey {
         key.public().clone()
     }
@@ -189,10 +185,6 @@ impl Conform for Agreement {
         vault.agreement().map(|facet| facet as _)
     }
 
-    fn public(key: &KeyHandle<Self>) -> Option<Vec<u8>> {
-        Some(key.public().as_bytes().to_vec())
-    }
-
     fn public_of(key: &KeyHandle<Self>) -> AgreementKey {
         key.public().clone()
     }
@@ -244,10 +236,6 @@ impl Conform for Agreement {
 impl Conform for Sealing {
     fn custody(vault: &dyn Vault) -> Option<&dyn Custody<Self>> {
         vault.sealing().map(|facet| facet as _)
-    }
-
-    fn public(_: &KeyHandle<Self>) -> Option<Vec<u8>> {
-        None
     }
 
     fn public_of(_: &KeyHandle<Self>) {}
