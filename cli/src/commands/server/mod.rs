@@ -91,7 +91,7 @@ pub(crate) fn plain_server(home: &Home, name: &Name, record: &ServerRecord, runn
     };
     row("project", &record.project);
     row("http", &record.url().unwrap_or_default());
-    row("tcp", record.tcp_address.as_deref().unwrap_or_default());
+    row("tcp", record.tcp_address.as_deref().filter(|_| running).unwrap_or_default());
     row("store", &record.store);
     Ok(table(&rows))
 }
@@ -108,8 +108,8 @@ pub(crate) fn json_server(home: &Home, name: &Name, record: &ServerRecord, runni
     let more = if record.node.is_some() {
         json!({
             "is_default": home.default_node()?.as_ref() == Some(name),
-            "tcp_address": record.tcp_address,
-            "route": { "short": format!("/node/{name}"), "verbose": multiaddr(record) },
+            "tcp_address": record.tcp_address.as_ref().filter(|_| running),
+            "route": { "short": format!("/node/{name}"), "verbose": multiaddr(record).filter(|_| running) },
         })
     } else {
         json!({
