@@ -58,7 +58,9 @@ fn of_kinds(home: &Home, given: Option<&str>, kinds: &[&str]) -> Result<Name> {
         (None, _) => Err(Error::new(Kind::NotFound, "there is no server")
             .with_hint("`ockam-kms node create` starts a node, `ockam-kms authority create` an authority")),
         (Some(_), Some(_)) => {
-            Err(Error::usage("there are several servers").with_hint("name one: `ockam-kms node list`"))
+            let noun = if kinds == [AUTHORITY] { AUTHORITY } else { NODE };
+            Err(Error::usage("there are several servers")
+                .with_hint(format!("name one: `ockam-kms {noun} list`")))
         }
     }
 }
