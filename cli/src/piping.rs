@@ -6,8 +6,9 @@
 //! ```
 
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
 
-use vault::SecretBytes;
+use node::multiaddr::MAX_TEXT;
 
 use crate::error::{Error, Result};
 use crate::exit::Kind;
@@ -25,14 +26,21 @@ pub(crate) fn spliced(arguments: Vec<OsString>) -> Result<Vec<OsString>> {
 
 fn line() -> Result<String> {
     let unreadable = |e| Error::new(Kind::Unavailable, "standard input cannot be read").with_source(e);
-    // Byte by byte, so that what comes after the line is left for whoever asks next.
-    let line = SecretBytes::read_line(stdin().map_err(unreadable)?)?;
-    let text = std::str::from_utf8(line.expose()).map(str::trim).map(str::to_owned);
-    match text {
-        Ok(text) if !text.is_empty() => Ok(text),
-        _ => Err(Error::usage("a route has a step `-`, and standard input has no line for it")
-            .with_hint("pipe the output of `secure-channel create` into this command")),
+    let line = first_line(stdin().map_err(unreadable)?).map_err(unreadable)?;
+    let text = String::from_utf8(line).map(|text| text.trim().to_owned());
+    text.ok().filter(|text| !text.is_empty()).ok_or_else(|| {
+        Error::usage("a route has a step `-`, and standard input has no line for it")
+            .with_hint("pipe the output of `secure-channel create` into this command")
+    })
+}
+
+/// Byte by byte, so that what comes after the line is left for whoever asks next.
+fn first_line(mut from: impl Read) -> std::io::Result<Vec<u8>> {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while line.len() <= MAX_TEXT && from.read(&mut byte)? == 1 && byte != *b"\n" {
+        line.extend(byte);
     }
+    Ok(line)
 }
 
 /// The option that an argument begins with, if it is one, and the rest.
@@ -80,6 +88,15 @@ mod tests {
             assert!(has_gap(OsStr::new(argument)), "{argument}");
             assert_eq!(filled(argument.into(), line), OsString::from(result));
         }
+    }
+
+    #[test]
+    fn one_line_is_read_and_no_more() {
+        let mut input = &b"/service/a\nrest"[..];
+        assert_eq!(first_line(&mut input).unwrap(), b"/service/a");
+        assert_eq!(input, b"rest");
+        assert_eq!(first_line(&b"end"[..]).unwrap(), b"end");
+        assert!(first_line(&vec![b'/'; 2 * MAX_TEXT][..]).unwrap().len() <= MAX_TEXT + 1);
     }
 
     #[test]

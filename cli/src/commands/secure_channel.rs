@@ -77,7 +77,10 @@ pub(crate) fn run_listener(context: &Context, verb: ListenerVerb) -> Result<Repo
         ListenerVerb::Create(create) => self::create_listener(context, create),
         ListenerVerb::List(at) => {
             let items = Asked::find(context, at.at.as_deref())?.list(NodeAsk::ChannelListeners)?;
-            Ok(listed(items, |item| field(item, "address"), "there are no secure channel listeners"))
+            let lines: Vec<_> = items.iter().map(|item| field(item, "address")).collect();
+            let none = "there are no secure channel listeners";
+            let plain = if lines.is_empty() { none.to_owned() } else { lines.join("\n") };
+            Ok(Report::new(plain, Value::Array(items)))
         }
         ListenerVerb::Show(which) => {
             let items = Asked::find(context, which.at.at.as_deref())?.list(NodeAsk::ChannelListeners)?;

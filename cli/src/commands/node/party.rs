@@ -210,7 +210,9 @@ pub(super) fn identifiers(home: &Home, given: &[String]) -> Result<Vec<Identifie
 
 impl From<node::Error> for Error {
     fn from(error: node::Error) -> Self {
-        let hint = error.hint().unwrap_or_default().to_owned();
+        let who = "see who is let in there: by --authorized, a policy, or the credentials that its authority issues";
+        let hint =
+            error.hint().unwrap_or(if error.kind() == vault::Kind::Denied { who } else { "" }).to_owned();
         let told = Self::new(error.kind().into(), error.to_string());
         let told = if hint.is_empty() { told } else { told.with_hint(hint) };
         told.with_source(error)

@@ -1,5 +1,6 @@
 //! The node itself: in the foreground, until it is told to end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,7 +108,8 @@ async fn serve(context: &Context, plan: &Plan, identity: Name, ends_with: EndsWi
     let home = context.home()?.clone();
     let vaults = Arc::clone(context.vaults()?);
     let service = Arc::new(Service::new(home.clone(), vaults, identity.clone(), &plan.record)?);
-    let address = service.start(plan.listen()?).await?;
+    service.start()?;
+    let address = listen(&home, plan, &service).await?;
     let record = ServerRecord {
         tcp_address: Some(address.to_string()),
         node: Some(plan.record.clone()),
@@ -141,6 +143,19 @@ async fn serve(context: &Context, plan: &Plan, identity: Name, ends_with: EndsWi
     }
     tracing::info!("ended");
     Ok(())
+}
+
+/// Listens where the node listened before, so that routes to it stay good; else where it is told to.
+async fn listen(home: &Home, plan: &Plan, service: &Service) -> Result<SocketAddr> {
+    let told = plan.listen()?;
+    let before = home.servers()?.into_iter().find(|(name, ..)| *name == plan.name);
+    let before = before.and_then(|(_, record, _)| record.tcp_address?.parse::<SocketAddr>().ok());
+    if let Some(before) = before.filter(|before| told.port() == 0 && before.ip() == told.ip())
+        && let Ok(address) = service.listen(before).await
+    {
+        return Ok(address);
+    }
+    service.listen(told).await
 }
 
 fn record(identity: &Name) -> Result<ServerRecord> {

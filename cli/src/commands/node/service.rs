@@ -81,8 +81,8 @@ impl Service {
         Ok(Self { node, home, vaults, identity, issuers, scope, policies, kept: Mutex::default() })
     }
 
-    /// Starts what every node has, and listens.
-    pub(super) async fn start(&self, listen: SocketAddr) -> Result<SocketAddr> {
+    /// Starts what every node has.
+    pub(super) fn start(&self) -> Result<()> {
         let (name, resource_type) = ECHO;
         self.serve(name, resource_type, Echo, self.guarded(name, resource_type))?;
         self.serve("uppercase", "uppercase", Uppercase, admission(None))?;
@@ -95,8 +95,12 @@ impl Service {
             self.serve(name, RELAY_TYPE, relays, self.guarded(name, RELAY_TYPE))?;
         }
         let options = self.options(&PartyAsk::default(), Vec::new(), false)?;
-        self.node.listen_channels(Address::local(API), options, admission(None))?;
-        Ok(self.node.listen_tcp(listen).await?.socket)
+        Ok(self.node.listen_channels(Address::local(API), options, admission(None))?)
+    }
+
+    /// Listens for other nodes; where.
+    pub(super) async fn listen(&self, at: SocketAddr) -> Result<SocketAddr> {
+        Ok(self.node.listen_tcp(at).await?.socket)
     }
 
     /// Ends the node: peers of its channels are told.

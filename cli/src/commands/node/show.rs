@@ -25,7 +25,7 @@ pub(super) fn local(home: &Home, name: &Name) -> Result<Report> {
         }
     }
     let mut rows = vec![("identifier", identifier.unwrap_or_else(|| "?".to_owned()))];
-    rows.extend(multiaddr(&record).map(|route| ("route", route)));
+    rows.extend(multiaddr(&record).filter(|_| running).map(|route| ("route", route)));
     if let Some(node) = &node {
         let names = |part: &str, field: &str| {
             let all = node.get(part).and_then(Value::as_array).into_iter().flatten();

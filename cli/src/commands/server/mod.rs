@@ -58,7 +58,9 @@ fn of_kinds(home: &Home, given: Option<&str>, kinds: &[&str]) -> Result<Name> {
         (None, _) => Err(Error::new(Kind::NotFound, "there is no server")
             .with_hint("`ockam-kms node create` starts a node, `ockam-kms authority create` an authority")),
         (Some(_), Some(_)) => {
-            Err(Error::usage("there are several servers").with_hint("name one: `ockam-kms node list`"))
+            let noun = if kinds == [AUTHORITY] { AUTHORITY } else { NODE };
+            Err(Error::usage("there are several servers")
+                .with_hint(format!("name one: `ockam-kms {noun} list`")))
         }
     }
 }
@@ -91,7 +93,7 @@ pub(crate) fn plain_server(home: &Home, name: &Name, record: &ServerRecord, runn
     };
     row("project", &record.project);
     row("http", &record.url().unwrap_or_default());
-    row("tcp", record.tcp_address.as_deref().unwrap_or_default());
+    row("tcp", record.tcp_address.as_deref().filter(|_| running).unwrap_or_default());
     row("store", &record.store);
     Ok(table(&rows))
 }
@@ -108,8 +110,8 @@ pub(crate) fn json_server(home: &Home, name: &Name, record: &ServerRecord, runni
     let more = if record.node.is_some() {
         json!({
             "is_default": home.default_node()?.as_ref() == Some(name),
-            "tcp_address": record.tcp_address,
-            "route": { "short": format!("/node/{name}"), "verbose": multiaddr(record) },
+            "tcp_address": record.tcp_address.as_ref().filter(|_| running),
+            "route": { "short": format!("/node/{name}"), "verbose": multiaddr(record).filter(|_| running) },
         })
     } else {
         json!({
