@@ -97,6 +97,7 @@ fn plain_server(name: &Name, record: &ServerRecord, running: bool) -> String {
         ("project", record.project.clone()),
     ];
     rows.extend(record.url().map(|url| ("http", url)));
+    rows.extend(record.channel_route().map(|route| ("secure channels", route)));
     rows.push(("store", record.store.clone()));
     table(&rows)
 }
@@ -112,6 +113,8 @@ fn json_server(name: &Name, record: &ServerRecord, running: bool) -> Value {
         "project": record.project,
         "http_address": record.http_address,
         "tls": record.tls,
+        "tcp_address": record.tcp_address,
+        "route": record.channel_route(),
         "store": record.store,
     })
 }
