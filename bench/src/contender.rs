@@ -80,6 +80,18 @@ impl Contender {
         Self { name: name.into(), run: Box::new(run) }
     }
 
+    /// Something that is done in batches of its own: so many operations, of which the last is waited for.
+    pub(crate) fn batches(name: impl Into<String>, mut op: impl FnMut(u64) -> Result<()> + 'static) -> Self {
+        let run = move |job| {
+            let times = match job {
+                Job::Check => 1,
+                Job::Times(times) => times,
+            };
+            op(times).map(|()| times)
+        };
+        Self { name: name.into(), run: Box::new(run) }
+    }
+
     /// Something that several callers do at once, each in a thread of its own with what belongs to it.
     pub(crate) fn crowd<C: Send + 'static, T>(
         name: impl Into<String>,

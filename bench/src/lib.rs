@@ -4,6 +4,7 @@
 //! A [`Row`] is one operation with its [`Contender`]s, ours first. Each contender shows once that what it does is right,
 //! and is then [measured](measure). Times are printed and judge nothing: no test asks for one.
 
+pub mod channels;
 mod contender;
 mod facts;
 mod measure;

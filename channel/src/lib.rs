@@ -62,6 +62,8 @@
 
 mod channel;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handshake;
 pub mod io;
 mod keys;

@@ -27,7 +27,7 @@ pub fn prepare() {
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, but for the control.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("change_history", targets::change_history),
     ("credential", targets::credential),
     ("purpose_key_attestation", targets::purpose_key_attestation),
@@ -44,4 +44,8 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("vault_files", targets::vault_files),
     ("control_socket", targets::control_socket),
     ("audit_log", targets::audit_log),
+    ("channel_message", targets::channel_message),
+    ("handshake_payload", targets::handshake_payload),
+    ("node_frame", targets::node_frame),
+    ("multiaddr", targets::multiaddr),
 ];

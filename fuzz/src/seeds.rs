@@ -77,6 +77,24 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "store_records" => numbered(&store_records()),
         "vault_files" => numbered(&vault_files()),
         "control_socket" => texts(&ASKS),
+        "channel_message" => [
+            "8282008183818200446563686f8182004361707042686940",
+            "8282028040",
+            "8282018280804040",
+            "828200819f9f82180043666f6fff80420102ff40",
+        ]
+        .iter()
+        .filter_map(|seed| hex::decode(seed).ok())
+        .chain(refresh())
+        .collect(),
+        "handshake_payload" => vec![presented()],
+        "node_frame" => {
+            ["84818200436170698182004161417862 7b7d", "8380804178", "8580804178627b7d00", "9f80804178ff"]
+                .iter()
+                .filter_map(|seed| hex::decode(seed.replace(' ', "")).ok())
+                .collect()
+        }
+        "multiaddr" => texts(&MULTIADDRS),
         "audit_log" => vec![audit_log(0), audit_log(1), audit_log(3)],
         _ => Vec::new(),
     }
@@ -89,6 +107,41 @@ fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
 /// Each with its number before it.
 fn numbered(all: &[Vec<u8>]) -> Vec<Vec<u8>> {
     all.iter().enumerate().map(|(n, bytes)| [&[n as u8][..], bytes].concat()).collect()
+}
+
+/// Ways, as they are written.
+const MULTIADDRS: [&str; 6] = [
+    "/node/n1/node/n2/node/n3/service/api",
+    "/ip4/127.0.0.1/tcp/4000/secure/api/service/echo",
+    "/ip6/::1/tcp/65535/worker/a",
+    "/dnsaddr/example.com/tcp/1/service/api/",
+    "/project/p/service/echo",
+    "/ip4/1.2.3.4/udp/1",
+];
+
+/// What the first of the known identities presents in a handshake, its channel key being that of [`CHANNEL_KEY`].
+fn presented() -> Vec<u8> {
+    [&[0x83][..], first_history(), &VECTORS.attestations[0], &[0x80]].concat()
+}
+
+fn first_history() -> &'static [u8] {
+    VECTORS.issuers.last().unwrap()
+}
+
+/// The channel key of the first of the known identities.
+pub const CHANNEL_KEY: &str = "ce8d3ad1ccb633ec7b70c17814a5c76ecd029685050d344745ba05870e587d59";
+
+/// New credentials in a record.
+fn refresh() -> Vec<Vec<u8>> {
+    let history = first_history();
+    VECTORS
+        .credentials
+        .iter()
+        .take(3)
+        .map(|credential| {
+            [&[0x82, 0x82, 0x01, 0x81, 0x82][..], history, &[0x81], credential, &[0x40]].concat()
+        })
+        .collect()
 }
 
 /// The base point of P-256 (SEC 2 §2.4.2), whose secret is one: a key of nobody.

@@ -15,6 +15,8 @@
 mod admission;
 mod channels;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod link;
 mod message;
 pub mod multiaddr;

@@ -1,13 +1,17 @@
 //! The rows of the table.
 
+mod channel;
 mod credential;
 mod history;
 mod issuer;
+mod nodes;
 mod ockam;
+mod party;
 mod raw;
 mod software;
 mod token;
 
+pub(crate) use nodes::Ours;
 use vault::Algorithm;
 
 use crate::softhsm::Token;
@@ -50,6 +54,7 @@ pub fn all(
     for algorithm in ALGORITHMS {
         rows.extend(credential::rows(algorithm)?);
     }
+    rows.extend(channel::rows(&wants)?);
     rows.retain(|row| wants(&row.name));
     Ok((rows, module))
 }

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::seeds;
 
 /// Inside the validity of what the seeds sign.
-const NOW: Timestamp = Timestamp(1_795_400_000);
+pub(super) const NOW: Timestamp = Timestamp(1_795_400_000);
 
 /// The signed body that stands first in an item: `[body, …]`.
 fn body(decoder: &mut Decoder<'_>) -> Vec<u8> {

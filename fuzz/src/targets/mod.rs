@@ -1,5 +1,6 @@
 //! The targets. Each takes any bytes, and panics when something that has to hold of them does not.
 
+mod channels;
 mod control;
 mod evidence;
 mod http;
@@ -7,6 +8,7 @@ mod identities;
 mod stored;
 mod texts;
 
+pub use channels::{channel_message, handshake_payload, multiaddr, node_frame};
 pub use control::control;
 pub use evidence::key_attestation;
 pub use http::{http_bodies, http_headers};

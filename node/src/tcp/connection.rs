@@ -161,12 +161,9 @@ impl Node {
         let (reading, writing) = stream.into_split();
         // Reading and writing are tasks of their own: what is sealed for one direction is written while the other is opened.
         let (node, ended) = (self.clone(), self.stopped());
-        let (of_writer, mut closing) = (Arc::clone(&link), link.closing.subscribe());
+        let (of_writer, closing) = (Arc::clone(&link), link.closing.subscribe());
         self.spawn(async move {
-            let why = tokio::select! {
-                written = write(writing, queued) => written,
-                _ = closing.wait_for(|closing| *closing) => Ok(()),
-            };
+            let why = write(writing, queued, closing).await;
             tracing::debug!(remote = %of_writer.remote(), why = ?why.err(), "nothing more is written");
             of_writer.close();
         });
@@ -236,13 +233,23 @@ async fn read_frame(reading: &mut BufReader<OwnedReadHalf>, length: usize) -> st
     Ok(bytes)
 }
 
+/// Writes what is queued. When the connection is to end, what is queued then is still written.
 async fn write(
     mut writing: OwnedWriteHalf,
     mut queued: mpsc::UnboundedReceiver<Queued>,
+    mut closing: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     within(STALL_WAIT, writing.write_all(&[VERSION])).await?;
     let mut buffer = Vec::with_capacity(BUFFER);
-    while let Some(first) = queued.recv().await {
+    loop {
+        let first = tokio::select! {
+            first = queued.recv() => first,
+            _ = closing.wait_for(|closing| *closing), if !queued.is_closed() => {
+                queued.close();
+                continue;
+            }
+        };
+        let Some(first) = first else { return Ok(()) };
         // Room is given back when what took it has been written.
         let mut rooms = Vec::new();
         let mut next = Some(first);
@@ -264,7 +271,6 @@ async fn write(
         write_some(&mut writing, &buffer).await?;
         buffer.clear();
     }
-    Ok(())
 }
 
 /// Writes all, and ends when nothing of it is taken for a while.

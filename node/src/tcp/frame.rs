@@ -65,7 +65,7 @@ impl Frame {
 }
 
 /// The message of a frame's CBOR, or nothing when it is none.
-pub(super) fn decode(mut frame: Vec<u8>) -> Option<(Route, Route, Vec<u8>)> {
+pub(crate) fn decode(mut frame: Vec<u8>) -> Option<(Route, Route, Vec<u8>)> {
     let wire: FrameWire<'_> = minicbor::decode(&frame).ok()?;
     let (onward, back) = (wire.onward_route, wire.return_route);
     // The payload lies within the frame: what is around it is cut off, and nothing is allocated.
@@ -74,6 +74,13 @@ pub(super) fn decode(mut frame: Vec<u8>) -> Option<(Route, Route, Vec<u8>)> {
     frame.truncate(start.checked_add(length)?);
     frame.drain(..start);
     Some((onward, back, frame))
+}
+
+/// A frame without its length, in one piece.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn encode(message: Message) -> Option<Vec<u8>> {
+    let frame = Frame::new(message)?;
+    Some([frame.head.get(size_of::<u32>()..)?, &frame.payload, &TAIL].concat())
 }
 
 #[cfg(test)]

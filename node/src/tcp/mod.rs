@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 
 pub use connection::TcpLink;
 pub use frame::MAX_FRAME;
+#[cfg(feature = "fuzzing")]
+pub(crate) use frame::{decode, encode};
 
 use crate::error::{Error, Kind, Result};
 use crate::message::Message;

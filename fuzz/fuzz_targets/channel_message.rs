@@ -1,0 +1,4 @@
+//! `fuzz::targets::channel_message`, driven by libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: fuzz::prepare(), |data: &[u8]| fuzz::targets::channel_message(data));

@@ -1,0 +1,352 @@
+//! Nodes of ours and nodes of the published crates over real TCP: each side in turn the initiator, one of theirs in the
+//! middle, one of ours in the middle.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot set up its world should stop"
+)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use channel::{AnyPeer, Only, Presentation, Renewed};
+use identity::{
+    Clock, Identity, PurposeKey, PurposeKeyAttestation, Rotation, SystemClock, Timestamp, Validity,
+};
+use node::multiaddr::MultiAddr;
+use node::workers::{Echo, Hop, Uppercase};
+use node::{Address, Admission, ChannelOptions, Forwarding, Node, NodeOptions, Party, Pending, Route, Runs};
+use ockam_core::{Any, NeutralMessage, Routed, Worker, async_trait, route};
+use ockam_identity::models::Identifier;
+use ockam_identity::{
+    SecureChannelListenerOptions, SecureChannelOptions, SecureChannels, TrustIdentifierPolicy,
+    secure_channels,
+};
+use ockam_node::{Context, NodeBuilder};
+use ockam_transport_tcp::{TcpConnectionOptions, TcpListenerOptions, TcpTransport};
+use ockam_vault::SigningKeyType;
+use vault::soft::SoftVault;
+use vault::{Agreer, Algorithm, KeyName, KeySpec, Signer, Vault};
+
+/// Round trips through each channel: 37 changes of keys in each direction.
+const ROUND_TRIPS: usize = 1200;
+const WAIT: Duration = Duration::from_secs(60);
+
+fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+/// Runs a test inside a node of theirs, and ends the node.
+fn in_node<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Arc<Context>) -> F + Send + 'static) {
+    let (context, mut executor) = NodeBuilder::new().no_logging().build();
+    let outcome = executor.execute(async move {
+        let context = Arc::new(context);
+        let test = tokio::spawn(test(Arc::clone(&context)));
+        let outcome = test.await.map_err(|failed| failed.to_string());
+        context.shutdown_node().await.unwrap();
+        outcome
+    });
+    outcome.unwrap().unwrap();
+}
+
+/// Their worker that sends back what it was sent.
+struct TheirEcho;
+
+#[async_trait]
+impl Worker for TheirEcho {
+    type Context = Context;
+    type Message = Any;
+
+    async fn handle_message(
+        &mut self,
+        context: &mut Context,
+        message: Routed<Any>,
+    ) -> ockam_core::Result<()> {
+        let message = message.into_local_message();
+        context.send(message.return_route().clone(), NeutralMessage::from(message.into_payload())).await
+    }
+}
+
+/// Their bridge.
+struct TheirHop;
+
+#[async_trait]
+impl Worker for TheirHop {
+    type Context = Context;
+    type Message = Any;
+
+    async fn handle_message(
+        &mut self,
+        context: &mut Context,
+        message: Routed<Any>,
+    ) -> ockam_core::Result<()> {
+        let own = context.primary_address().clone();
+        context.forward(message.into_local_message().step_forward(own)?).await
+    }
+}
+
+/// Our side: an identity with as many keys as named, one after the other.
+struct Ours {
+    identity: Identity,
+    attestation: PurposeKeyAttestation,
+    key: Agreer,
+}
+
+async fn signer(vault: &Arc<dyn Vault>, algorithm: Algorithm, at: usize) -> Signer {
+    let name = KeyName::new(&format!("primary-{at}")).unwrap();
+    let spec = if algorithm == Algorithm::EcdsaP256 { KeySpec::p256(name) } else { KeySpec::ed25519(name) };
+    Signer::bind(Arc::clone(vault), vault.signing().unwrap().generate(&spec).await.unwrap()).unwrap()
+}
+
+impl Ours {
+    async fn new(keys: &[Algorithm]) -> Self {
+        let vault: Arc<dyn Vault> = Arc::new(SoftVault::in_memory().unwrap());
+        let mut primary = signer(&vault, keys[0], 0).await;
+        let mut identity = Identity::create(&primary, Validity::of_primary_key(now())).await.unwrap();
+        for (at, algorithm) in keys.iter().enumerate().skip(1) {
+            let new = signer(&vault, *algorithm, at).await;
+            let rotation = Rotation { valid: Validity::of_primary_key(now()), revoke_purpose_keys: false };
+            identity = identity.rotate(&primary, &new, rotation).await.unwrap();
+            primary = new;
+        }
+        let key = KeySpec::x25519(KeyName::new("channel").unwrap());
+        let key = Agreer::bind(Arc::clone(&vault), vault.agreement().unwrap().generate(&key).await.unwrap())
+            .unwrap();
+        let purpose = PurposeKey::Channel(key.public().clone());
+        let valid = Validity::starting(now(), 3600);
+        let attestation = PurposeKeyAttestation::attest(&identity, &primary, &purpose, valid).await.unwrap();
+        Self { identity, attestation, key }
+    }
+
+    fn identifier(&self) -> Identifier {
+        Identifier::try_from(self.identity.identifier().to_string().as_str()).unwrap()
+    }
+}
+
+impl Party for Ours {
+    fn present(&self) -> Pending<'_, (Presentation, Agreer)> {
+        Box::pin(async move {
+            Ok((Presentation::new(&self.identity, &self.attestation, &[], now()).unwrap(), self.key.clone()))
+        })
+    }
+}
+
+/// Dials everything that is on the loopback.
+struct Loopback;
+
+impl Forwarding for Loopback {
+    fn may_dial(&self, to: &str) -> bool {
+        to.starts_with("127.0.0.1:")
+    }
+}
+
+fn local(name: &str) -> Address {
+    Address::local(name)
+}
+
+/// A node of ours with a listener of channels, and where it listens.
+async fn our_node(options: ChannelOptions) -> (Node, SocketAddr) {
+    let node = Node::new(NodeOptions { forwarding: Arc::new(Loopback), ..NodeOptions::default() });
+    let admission = Admission::local().tcp().of_listener(&local("api"));
+    node.start_worker(local("echo"), Echo, admission.clone(), Runs::Inline).unwrap();
+    node.start_worker(local("uppercase"), Uppercase, admission.clone(), Runs::Inline).unwrap();
+    node.listen_channels(local("api"), options, admission).unwrap();
+    let socket = node.listen_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap().socket;
+    (node, socket)
+}
+
+/// A node of theirs with `api`, `echo` and `hop`, and where it listens.
+async fn their_node(
+    context: &Context,
+    crates: &SecureChannels,
+    tcp: &TcpTransport,
+    who: &Identifier,
+    wanted: &Identifier,
+) -> SocketAddr {
+    let listening = TcpListenerOptions::new();
+    let spawner = listening.spawner_flow_control_id();
+    let listener = tcp.listen("127.0.0.1:0", listening).await.unwrap();
+    let options = SecureChannelListenerOptions::new()
+        .with_trust_policy(TrustIdentifierPolicy::new(wanted.clone()))
+        .as_consumer(&spawner);
+    let channels = crates.create_secure_channel_listener(context, who, "api", options).unwrap();
+    context.start_worker("echo", TheirEcho).unwrap();
+    context.start_worker("hop", TheirHop).unwrap();
+    context.flow_controls().add_consumer(&"echo".into(), channels.flow_control_id());
+    context.flow_controls().add_consumer(&"hop".into(), &spawner);
+    *listener.socket_address()
+}
+
+/// Their type of keys is no `Clone`.
+fn same(key: &SigningKeyType) -> SigningKeyType {
+    match key {
+        SigningKeyType::EdDSACurve25519 => SigningKeyType::EdDSACurve25519,
+        SigningKeyType::ECDSASHA256CurveP256 => SigningKeyType::ECDSASHA256CurveP256,
+    }
+}
+
+async fn theirs(crates: &SecureChannels, keys: &[SigningKeyType]) -> Identifier {
+    let creation = crates.identities().identities_creation();
+    let identifier = creation.identity_builder().with_random_key(same(&keys[0])).build().await.unwrap();
+    for key in &keys[1..] {
+        let options = creation.identity_builder().with_random_key(same(key)).build_options().await.unwrap();
+        creation.rotate_identity_with_options(&identifier, options).await.unwrap();
+    }
+    identifier
+}
+
+fn ours_of(identifier: &Identifier) -> identity::Identifier {
+    identifier.to_string().parse().unwrap()
+}
+
+fn way(over: &[SocketAddr], then: &str) -> MultiAddr {
+    let nodes: String = over.iter().map(|one| format!("/ip4/{}/tcp/{}", one.ip(), one.port())).collect();
+    format!("{nodes}{then}").parse().unwrap()
+}
+
+fn said(at: usize) -> Vec<u8> {
+    vec![u8::try_from(at % 251).unwrap(); at % 97 * 31]
+}
+
+const ED25519: SigningKeyType = SigningKeyType::EdDSACurve25519;
+const P256: SigningKeyType = SigningKeyType::ECDSASHA256CurveP256;
+
+/// Keys of ours beside keys of theirs.
+const PAIRS: [(&[Algorithm], &[SigningKeyType]); 4] = [
+    (&[Algorithm::Ed25519], &[ED25519]),
+    (&[Algorithm::EcdsaP256], &[ED25519, P256]),
+    (&[Algorithm::Ed25519, Algorithm::EcdsaP256], &[P256]),
+    (&[Algorithm::EcdsaP256, Algorithm::Ed25519, Algorithm::Ed25519], &[P256, ED25519, P256]),
+];
+
+#[test]
+fn we_open_channels_to_a_node_of_theirs() {
+    for (our_keys, their_keys) in PAIRS {
+        in_node(move |context| async move {
+            let crates = secure_channels().await.unwrap();
+            let tcp = TcpTransport::create_new(&context).unwrap();
+            let (ours, bob) = (Arc::new(Ours::new(our_keys).await), theirs(&crates, their_keys).await);
+            let at = their_node(&context, &crates, &tcp, &bob, &ours.identifier()).await;
+            let only_bob = Arc::new(Only(vec![ours_of(&bob)]));
+            let options = ChannelOptions::new(Arc::clone(&ours) as Arc<dyn Party>, only_bob);
+            let (node, _) = our_node(options.clone()).await;
+            let inside =
+                node.resolve(&way(&[at], "/secure/api/service/echo"), Some(&options), WAIT).await.unwrap();
+            for trip in 0..ROUND_TRIPS {
+                let answer = node.ask(inside.route.clone(), said(trip), WAIT).await.unwrap();
+                assert_eq!(answer.payload, said(trip), "{trip}");
+            }
+            // What is presented anew is taken, and the channel goes on; then it is closed, and nothing is left of it.
+            let renewed = Renewed::new(&ours.identity, &[]).unwrap();
+            node.renew_channel(&inside.channels[0], &renewed).await.unwrap();
+            assert_eq!(node.ask(inside.route.clone(), said(7), WAIT).await.unwrap().payload, said(7));
+            let listed = crates.secure_channel_registry().get_channel_list();
+            assert_eq!(listed.len(), 1);
+            node.release(&inside).await;
+            for _ in 0..1000 {
+                if crates.secure_channel_registry().get_channel_list().is_empty() {
+                    node.stop().await;
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            panic!("they still have the channel after its close");
+        });
+    }
+}
+
+#[test]
+fn they_open_channels_to_a_node_of_ours() {
+    for (our_keys, their_keys) in PAIRS {
+        in_node(move |context| async move {
+            let crates = secure_channels().await.unwrap();
+            let tcp = TcpTransport::create_new(&context).unwrap();
+            let (ours, alice) = (Ours::new(our_keys).await, theirs(&crates, their_keys).await);
+            let wanted = ours.identifier();
+            let only_alice = Arc::new(Only(vec![ours_of(&alice)]));
+            let (node, at) = our_node(ChannelOptions::new(Arc::new(ours), only_alice)).await;
+            let connection = tcp.connect(at.to_string(), TcpConnectionOptions::new()).await.unwrap();
+            let options = SecureChannelOptions::new().with_trust_policy(TrustIdentifierPolicy::new(wanted));
+            let channel = crates
+                .create_secure_channel(&context, &alice, route![connection.clone(), "api"], options)
+                .await
+                .unwrap();
+            for trip in 0..ROUND_TRIPS {
+                let to = route![channel.clone(), "echo"];
+                let answer: NeutralMessage =
+                    context.send_and_receive(to, NeutralMessage::from(said(trip))).await.unwrap();
+                assert_eq!(answer.into_vec(), said(trip), "{trip}");
+            }
+            let shouted: String = context
+                .send_and_receive(route![channel.clone(), "uppercase"], "hello ockam!".to_string())
+                .await
+                .unwrap();
+            assert_eq!(shouted, "HELLO OCKAM!");
+            let listed = node.channels();
+            assert_eq!((listed.len(), listed[0].peer), (1, ours_of(&alice)));
+            crates.stop_secure_channel(&context, channel.encryptor_address()).unwrap();
+            for _ in 0..1000 {
+                if node.channels().is_empty() {
+                    node.stop().await;
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            panic!("we still have the channel after its close");
+        });
+    }
+}
+
+#[test]
+fn a_channel_goes_over_a_node_of_theirs_and_over_one_of_ours() {
+    in_node(|context| async move {
+        let crates = secure_channels().await.unwrap();
+        let tcp = TcpTransport::create_new(&context).unwrap();
+        let (ours, bob) =
+            (Arc::new(Ours::new(&[Algorithm::Ed25519]).await), theirs(&crates, &[ED25519]).await);
+        let at = their_node(&context, &crates, &tcp, &bob, &ours.identifier()).await;
+        let options = ChannelOptions::new(Arc::clone(&ours) as Arc<dyn Party>, Arc::new(AnyPeer));
+        let (n1, _) = our_node(options.clone()).await;
+        let (n3, at3) = our_node(options.clone()).await;
+        // Theirs in the middle: their bridge, and their connection to a node of ours.
+        let onward = tcp.connect(at3.to_string(), TcpConnectionOptions::new()).await.unwrap();
+        context.flow_controls().add_consumer(&"hop".into(), onward.flow_control_id());
+        let through = String::from_utf8(onward.sender_address().clone().inner()).unwrap();
+        let to = way(&[at], &format!("/service/hop/service/{through}/service/api"));
+        let route = n1.resolve(&to, None, WAIT).await.unwrap().route;
+        let open = n1.open_channel(route, options.clone(), WAIT).await.unwrap();
+        let inside: Route = [open.address, local("echo")].into_iter().collect();
+        for trip in 0..100 {
+            assert_eq!(n1.ask(inside.clone(), said(trip), WAIT).await.unwrap().payload, said(trip), "{trip}");
+        }
+        assert_eq!(n3.channels().len(), 1);
+        // Ours in the middle: from us over n3 to theirs, dialled by n3.
+        let to = way(&[at3, at], "/secure/api/service/echo");
+        let inside = n1.resolve(&to, Some(&options), WAIT).await.unwrap().route;
+        for trip in 0..100 {
+            assert_eq!(n1.ask(inside.clone(), said(trip), WAIT).await.unwrap().payload, said(trip), "{trip}");
+        }
+        // And from theirs over our bridge to ours.
+        n3.start_worker(local("hop"), Hop, Admission::local().tcp(), Runs::Inline).unwrap();
+        let at1 = n1.tcp_listeners()[0].socket;
+        let b = n3.connect_tcp(&at1.to_string()).await.unwrap().address;
+        let b = String::from_utf8(b.value().to_vec()).unwrap();
+        let alice = theirs(&crates, &[P256]).await;
+        let bridge = tcp.connect(at3.to_string(), TcpConnectionOptions::new()).await.unwrap();
+        let options = SecureChannelOptions::new();
+        let channel = crates
+            .create_secure_channel(&context, &alice, route![bridge, "hop", b, "api"], options)
+            .await
+            .unwrap();
+        let shouted: String =
+            context.send_and_receive(route![channel, "uppercase"], "bridged".to_string()).await.unwrap();
+        assert_eq!(shouted, "BRIDGED");
+        n1.stop().await;
+        n3.stop().await;
+    });
+}
