@@ -39,7 +39,10 @@ fn everything_works_without_http() {
     let route = created["authority_route"].as_str().unwrap().to_owned();
     assert!(route.starts_with("/ip4/127.0.0.1/tcp/") && route.ends_with("/service/api"), "{route}");
     let shown = kms.run(&["authority", "show", "--output", "json"]).code(0).json();
-    assert_eq!((&shown["route"], &shown["status"]["ready"]), (&Value::from(route.as_str()), &Value::Bool(true)));
+    assert_eq!(
+        (&shown["route"], &shown["status"]["ready"]),
+        (&Value::from(route.as_str()), &Value::Bool(true))
+    );
     let listed = kms.run(&["authority", "list", "--output", "json"]).code(0).json();
     assert_eq!(listed[0]["route"].as_str(), Some(route.as_str()));
 
@@ -54,7 +57,8 @@ fn everything_works_without_http() {
     assert_eq!((fields[4], fields[5]), (history.as_str(), history.as_str()), "both histories, as hex");
     assert_eq!(made["uses_left"], 2);
 
-    let enrolled = kms.at("member").run_with(&["project", "enroll", "-", "--output", "json"], ticket.as_bytes());
+    let enrolled =
+        kms.at("member").run_with(&["project", "enroll", "-", "--output", "json"], ticket.as_bytes());
     let enrolled = enrolled.code(0).json();
     let member = enrolled["identity"].as_str().unwrap().to_owned();
     assert!(enrolled["credential"].as_str().is_some_and(|credential| credential.len() > 100));
@@ -86,7 +90,8 @@ fn everything_works_without_http() {
     let gone = kms.at("other").run_with(&["project", "enroll", "-"], ticket.as_bytes()).code(77);
     assert!(gone.stderr.contains("unknown enrollment token"), "{}", gone.stderr);
     let log = kms.at("authority").run(&["audit", "export"]).code(0).stdout;
-    for action in ["ticket-make", "enrol", "credential-issue", "member-add", "member-delete", "ticket-revoke"] {
+    for action in ["ticket-make", "enrol", "credential-issue", "member-add", "member-delete", "ticket-revoke"]
+    {
         assert!(log.contains(&format!("\"action\":\"{action}\"")), "{action}: {log}");
     }
     kms.run(&["authority", "stop"]).code(0);

@@ -153,9 +153,7 @@ fn channel_key(context: &Context, name: &Name) -> Result<(Agreer, PurposeKeyAtte
     let (home, vaults, clock) = (context.home()?, context.vaults()?, context.clock());
     let good_until = context.now().after(RENEW_AHEAD);
     let record = home.identity(name)?;
-    if let Some(found) =
-        vault::block_on(home.channel_key(vaults, &record, good_until, context.now()))?
-    {
+    if let Some(found) = vault::block_on(home.channel_key(vaults, &record, good_until, context.now()))? {
         return Ok(found);
     }
     let writer = context.writer()?;

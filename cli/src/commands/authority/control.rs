@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use authority::audit::AuditRow;
 use authority::http::Tls;
@@ -285,7 +285,8 @@ impl Running {
 
     /// Whether the attestation of the channel key nears its end.
     fn channel_needs_renewal(&self) -> bool {
-        let attested = || self.keys.home.identity(&self.keys.identity).ok()?.channel_key()?.attestation().ok();
+        let attested =
+            || self.keys.home.identity(&self.keys.identity).ok()?.channel_key()?.attestation().ok();
         let ends = self.shown.as_ref().and_then(|_| attested()).map(|found| found.expires_at());
         ends.is_some_and(|ends| ends < self.authority.now().after(RENEW_AHEAD_SECONDS))
     }

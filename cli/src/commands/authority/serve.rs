@@ -263,8 +263,14 @@ async fn serve(
     let signals = Signals::watch()?;
     interrupt::leave_to_server();
     let (stop, mut stopping) = watch::channel(false);
-    let running =
-        Arc::new(Running::new((keys, shown), authority.clone(), plan.name.clone(), record, tls, stop.clone()));
+    let running = Arc::new(Running::new(
+        (keys, shown),
+        authority.clone(),
+        plan.name.clone(),
+        record,
+        tls,
+        stop.clone(),
+    ));
     let socket = {
         let running = Arc::clone(&running);
         ControlSocket::serve(&home.control_socket(&plan.name), move |ask| running.answer(ask))?
