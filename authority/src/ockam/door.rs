@@ -6,6 +6,7 @@ use std::sync::Arc;
 use channel::AnyPeer;
 use node::workers::Echo;
 use node::{Address, Admission, ChannelOptions, Message, Node, NodeOptions, Party, Pending, Runs, Worker};
+use tokio::net::TcpListener;
 
 use super::Service;
 use super::desk::{Desk, Options};
@@ -26,19 +27,19 @@ pub struct Door {
 }
 
 impl Door {
-    /// Opens the door: listens on TCP, and at the address [`LISTENER`] for channels of anybody who proves to be somebody. What
+    /// Opens the door behind a TCP listener: at the address [`LISTENER`] channels are taken of anybody who proves to be somebody. What
     /// is shown to them is asked of `party` at each handshake, so that a rotation is seen at the next.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the listener has no address.
     pub async fn open(
         authority: &Authority,
         party: Arc<dyn Party>,
-        on: SocketAddr,
+        listener: TcpListener,
         options: Options,
     ) -> node::Result<Self> {
         let node = Node::new(NodeOptions { clock: Arc::new(authority.clone()), ..NodeOptions::default() });
-        let opened = Self::put_up(&node, authority, party, on, options).await;
+        let opened = Self::put_up(&node, authority, party, listener, options);
         match opened {
             Ok(socket) => Ok(Self { node, socket }),
             Err(error) => {
@@ -48,11 +49,11 @@ impl Door {
         }
     }
 
-    async fn put_up(
+    fn put_up(
         node: &Node,
         authority: &Authority,
         party: Arc<dyn Party>,
-        on: SocketAddr,
+        tcp: TcpListener,
         options: Options,
     ) -> node::Result<SocketAddr> {
         let listener = Address::local(LISTENER);
@@ -72,7 +73,7 @@ impl Door {
         let options = ChannelOptions::new(party, Arc::new(AnyPeer));
         node.listen_channels(listener, options, Admission::local().tcp())?;
         // Last: whoever comes finds everything in its place.
-        Ok(node.listen_tcp(on).await?.socket)
+        Ok(node.take_tcp_listener(tcp)?.socket)
     }
 
     /// Where it listens.

@@ -141,8 +141,8 @@ impl Site {
     pub(crate) async fn of(world: World, options: Options) -> Self {
         let (key, attestation) = channel_key(&world, &world.root, NOW).await;
         let shown = Arc::new(Shown(Mutex::new(Shown::new(&world.root, &key, &attestation))));
-        let any = "127.0.0.1:0".parse().unwrap();
-        let door = Door::open(&world.authority, shown.clone(), any, options).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let door = Door::open(&world.authority, shown.clone(), listener, options).await.unwrap();
         Self { world, shown, key, door }
     }
 

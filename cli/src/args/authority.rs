@@ -15,6 +15,8 @@ pub(crate) enum Verb {
   ockam-kms authority create --project-identifier demo --foreground \\
     --trusted-identities trusted.json --http-address 127.0.0.1:4100
   ockam-kms authority create --project-identifier demo \\
+    --trusted-identities trusted.json --tcp-listener-address 0.0.0.0:4000
+  ockam-kms authority create --project-identifier demo \\
     --trusted-identities trusted.json --http-address 0.0.0.0:4100 \\
     --tls-cert authority.crt --tls-key authority.key
   ockam-kms authority create --project-identifier demo \\
@@ -54,9 +56,18 @@ pub(crate) struct Create {
     /// Where to listen for HTTP
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) http_address: Option<String>,
-    /// Where to listen for secure channels: not part of this build yet
+    /// Where to listen for secure channels, with Ockam's own services behind them
     #[arg(short, long, value_name = "ADDRESS:PORT")]
     pub(crate) tcp_listener_address: Option<String>,
+    /// Without the service behind secure channels that adds, lists, shows and deletes members
+    #[arg(long, requires = "tcp_listener_address")]
+    pub(crate) no_direct_authentication: bool,
+    /// Without the services behind secure channels that make and take enrolment tickets
+    #[arg(long, requires = "tcp_listener_address")]
+    pub(crate) no_token_enrollment: bool,
+    /// Credentials do not say which project they are for
+    #[arg(long)]
+    pub(crate) disable_trust_context_id: bool,
     /// Where its data is: `rocksdb:PATH` or `memory:`; a directory in the home when nothing is given
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
@@ -143,8 +154,8 @@ pub(crate) struct ShowAuthority {
     /// The project whose authority is asked
     #[arg(short, long, value_name = "PROJECT")]
     pub(crate) project: Option<String>,
-    /// The authority's URL, where no project is stored
-    #[arg(long, value_name = "URL", requires = "authority_identity", conflicts_with = "project")]
+    /// The authority's URL, or the route to its secure channels, where no project is stored
+    #[arg(long, value_name = "URL|ROUTE", requires = "authority_identity", conflicts_with = "project")]
     pub(crate) authority_route: Option<String>,
     /// The authority's change history as hex, which pins it
     #[arg(long, value_name = "HEX|PATH", requires = "authority_route")]

@@ -40,8 +40,9 @@ pub(crate) struct At {
     /// The project, by name or identifier; the default one when none is given
     #[arg(short, long, alias = "project-name", value_name = "PROJECT")]
     pub(crate) project: Option<String>,
-    /// The authority's URL, where no project is stored
-    #[arg(long, value_name = "URL", requires = "authority_identity", conflicts_with = "project")]
+    /// The authority's URL, or the route to its secure channels (`/dnsaddr/HOST/tcp/PORT/service/api`), where no project is
+    /// stored
+    #[arg(long, value_name = "URL|ROUTE", requires = "authority_identity", conflicts_with = "project")]
     pub(crate) authority_route: Option<String>,
     /// The authority's change history as hex, which pins it
     #[arg(long, value_name = "HEX|PATH", requires = "authority_route")]

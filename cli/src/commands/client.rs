@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use authority::client::{Client, Endpoint};
+use authority::client::{Ask, ChannelClient, Client, Endpoint};
 use home::{Home, Name, ProjectRecord};
-use identity::{Identity, IssuerBundle, Relation, SystemClock};
+use identity::{Identity, IssuerBundle, PurposeKeyAttestation, Relation, SystemClock};
+use vault::Agreer;
 
 use crate::args::project::At;
 use crate::context::{Context, optional_name};
@@ -62,10 +63,6 @@ impl Place {
         mut project: Option<ProjectRecord>,
         ca: Option<&Path>,
     ) -> Result<Self> {
-        if route.starts_with('/') {
-            return Err(Error::new(Kind::Unsupported, format!("the authority is reached by a secure channel, `{route}`, which this build does not have yet"))
-                .with_hint("use an authority that has an HTTP door"));
-        }
         let known = home.known_identity(&pinned.identifier())?;
         if home.conflict(&pinned.identifier())?.is_some() {
             return Err(Error::new(
@@ -121,30 +118,52 @@ impl Place {
         })
     }
 
+    /// Whether it answers in secure channels, and not over HTTP.
+    pub(crate) fn is_by_channel(&self) -> bool {
+        self.route.starts_with('/')
+    }
+
     /// A client for this authority, asking as `identity`.
-    pub(crate) fn client(&self, context: &Context, identity: &Name) -> Result<Client> {
+    pub(crate) fn client(&self, context: &Context, identity: &Name) -> Result<Box<dyn Ask>> {
         let home = context.home()?;
         let record = home.identity(identity)?;
         let clock = context.clock();
-        // It may be a new one.
+        let known = IssuerBundle::history_only(self.authority.clone());
+        let (authority, own) = (self.authority.identifier(), record.identity()?);
+        // The key that is asked with may be a new one.
         let _whole = interrupt::hold();
+        if self.is_by_channel() {
+            let (key, attestation) = channel_key(context, identity)?;
+            let client =
+                ChannelClient::new(&self.route, authority, own, (key, &attestation), Arc::new(SystemClock))?;
+            return Ok(Box::new(client.knowing(known)?));
+        }
         let (signer, attestation) = vault::block_on(home.request_key(context.vaults()?, &record, &clock))?;
-        let client = Client::new(
-            self.endpoint()?,
-            self.authority.identifier(),
-            record.identity()?,
-            signer,
-            &attestation,
-            Arc::new(SystemClock),
-        )?;
-        Ok(client.knowing(IssuerBundle::history_only(self.authority.clone()))?)
+        let client =
+            Client::new(self.endpoint()?, authority, own, signer, &attestation, Arc::new(SystemClock))?;
+        Ok(Box::new(client.knowing(known)?))
     }
+}
+
+/// How long before its end an attestation of a channel key is renewed, in seconds.
+const RENEW_AHEAD: u64 = 30 * 86_400;
+
+/// The channel key of an identity, made on first use.
+fn channel_key(context: &Context, name: &Name) -> Result<(Agreer, PurposeKeyAttestation)> {
+    let (home, vaults, clock) = (context.home()?, context.vaults()?, context.clock());
+    let good_until = context.now().after(RENEW_AHEAD);
+    let record = home.identity(name)?;
+    if let Some(found) = vault::block_on(home.channel_key(vaults, &record, good_until, context.now()))? {
+        return Ok(found);
+    }
+    let writer = context.writer()?;
+    Ok(vault::block_on(home.ensure_channel_key(&writer, vaults, name, good_until, &clock))?)
 }
 
 /// Somebody who asks, and whom.
 pub(crate) struct Asking {
     pub(crate) place: Place,
-    pub(crate) client: Client,
+    pub(crate) client: Box<dyn Ask>,
 }
 
 impl Asking {

@@ -41,6 +41,17 @@ impl Node {
                 .with_source(e)
         };
         let listener = TcpListener::bind(on).await.map_err(failed)?;
+        self.take_tcp_listener(listener)
+    }
+
+    /// Listens on what is listened on already.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] when it has no address.
+    pub fn take_tcp_listener(&self, listener: TcpListener) -> Result<TcpListenerInfo> {
+        let failed = |e: std::io::Error| {
+            Error::new(Kind::Unavailable, "the TCP listener has no address").with_source(e)
+        };
         let info = TcpListenerInfo {
             address: Self::random_address()?,
             socket: listener.local_addr().map_err(failed)?,

@@ -1,25 +1,28 @@
 //! What the control socket of a running authority answers: status, stop, reload, rotate, audit; conflicts are beside it.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use authority::audit::AuditRow;
 use authority::http::Tls;
 use authority::issuer::{IssuerKeys, RENEW_AHEAD_SECONDS};
 use authority::service::{Authority, Operator};
 use authority::store::Store;
+use channel::Presentation;
 use home::control::{Answer, Ask};
 use home::rotation::{self, Plan, Witness};
 use home::{Home, IdentityRecord, Name, ServerRecord, Vaults, Writer};
 use identity::{Clock as _, Identifier, PurposeKeyAttestation, SystemClock};
+use node::Party;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use vault::{Pending, Signer};
+use vault::{Agreer, Pending, Signer};
 
 use super::conflicts;
 use crate::context::recovery_text;
@@ -45,6 +48,51 @@ impl Keys {
         let (signer, attestation) = ensured.await?;
         put_together(&self.home.identity(&self.identity)?, signer, attestation)
     }
+
+    /// What is shown in handshakes: the identity as it is now, with a channel key that is good for long enough.
+    pub(super) async fn channel(&self, writer: &Writer) -> home::Result<(Presentation, Agreer)> {
+        let now = SystemClock.now();
+        let good_until = now.after(RENEW_AHEAD_SECONDS);
+        let ensured =
+            self.home.ensure_channel_key(writer, &self.vaults, &self.identity, good_until, &SystemClock);
+        let (key, attestation) = ensured.await?;
+        let identity = self.home.identity(&self.identity)?.identity()?;
+        let shown = Presentation::new(&identity, &attestation, &[], now).map_err(|e| {
+            home::Error::new(vault::Kind::Corrupt, format!("the channel key does not fit the identity: {e}"))
+                .with_source(e)
+        })?;
+        Ok((shown, key))
+    }
+}
+
+/// What is shown in handshakes until something else is put in its place.
+pub(super) struct Shown(RwLock<(Presentation, Agreer)>);
+
+impl Shown {
+    pub(super) fn new(shown: (Presentation, Agreer)) -> Self {
+        Self(RwLock::new(shown))
+    }
+
+    fn replace(&self, shown: (Presentation, Agreer)) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+
+    fn now(&self) -> (Presentation, Agreer) {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shown").finish_non_exhaustive()
+    }
+}
+
+impl Party for Shown {
+    fn present(&self) -> node::Pending<'_, (Presentation, Agreer)> {
+        let now = self.now();
+        Box::pin(async { Ok(now) })
+    }
 }
 
 fn put_together(
@@ -62,6 +110,8 @@ fn put_together(
 #[derive(Debug)]
 pub(super) struct Running {
     keys: Keys,
+    /// What the door of secure channels shows, when that is open.
+    shown: Option<Arc<Shown>>,
     authority: Authority,
     operator: Operator,
     name: Name,
@@ -75,7 +125,7 @@ pub(super) struct Running {
 impl Running {
     /// To be called where the runtime runs.
     pub(super) fn new(
-        keys: Keys,
+        (keys, shown): (Keys, Option<Arc<Shown>>),
         authority: Authority,
         name: Name,
         record: ServerRecord,
@@ -84,6 +134,7 @@ impl Running {
     ) -> Self {
         Self {
             keys,
+            shown,
             authority,
             operator: Operator::of_this_process(),
             name,
@@ -166,6 +217,7 @@ impl Running {
             "ready": ready,
             "http_address": self.record.http_address,
             "tls": self.record.tls,
+            "tcp_address": self.record.tcp_address,
             "metrics_address": self.record.metrics_address,
             "authority": serde_json::to_value(status)?,
         }))
@@ -181,6 +233,7 @@ impl Running {
         self.runtime.block_on(async {
             let keys = self.keys.issuer(&writer).await?;
             self.authority.replace_issuer(&self.operator, keys).await?;
+            self.show_anew(&writer).await?;
             Ok(json!({ "changes": self.authority.identity().len() }))
         })
     }
@@ -196,6 +249,14 @@ impl Running {
         let outcome = self.runtime.block_on(rotation)?;
         tracing::info!(changes = outcome.changes, latest = %outcome.latest_change_hash, "the identity is rotated");
         Ok(serde_json::to_value(outcome)?)
+    }
+
+    /// Shows in handshakes from now on what the home has.
+    async fn show_anew(&self, writer: &Writer) -> Result<()> {
+        if let Some(shown) = &self.shown {
+            shown.replace(self.keys.channel(writer).await?);
+        }
+        Ok(())
     }
 
     fn finish_what_was_cut_off(&self, writer: &Writer) -> Result<()> {
@@ -214,7 +275,7 @@ impl Running {
     pub(super) fn upkeep(&self) {
         let pending =
             rotation::pending(&self.keys.home).is_ok_and(|names| names.contains(&self.keys.identity));
-        if !pending && !self.authority.needs_renewal() {
+        if !pending && !self.authority.needs_renewal() && !self.channel_needs_renewal() {
             return;
         }
         let looked_after = self.keys.home.write().map_err(Error::from).and_then(|writer| {
@@ -224,11 +285,23 @@ impl Running {
                 self.runtime.block_on(self.authority.replace_issuer(&self.operator, keys))?;
                 tracing::info!("the credential key is attested anew");
             }
+            if self.channel_needs_renewal() {
+                self.runtime.block_on(self.show_anew(&writer))?;
+                tracing::info!("the channel key is attested anew");
+            }
             Ok(())
         });
         if let Err(error) = looked_after {
             tracing::error!(%error, hint = error.hint(), "the keys could not be looked after");
         }
+    }
+
+    /// Whether the attestation of the channel key nears its end.
+    fn channel_needs_renewal(&self) -> bool {
+        let attested =
+            || self.keys.home.identity(&self.keys.identity).ok()?.channel_key()?.attestation().ok();
+        let ends = self.shown.as_ref().and_then(|_| attested()).map(|found| found.expires_at());
+        ends.is_some_and(|ends| ends < self.authority.now().after(RENEW_AHEAD_SECONDS))
     }
 
     fn orphans(&self, after: Option<&str>) -> Result<Value> {
@@ -313,7 +386,9 @@ impl TakeOver<'_> {
             // The purpose keys are revoked: a new one, under the change that is already stored.
             None => self.running.keys.issuer(self.writer).await?,
         };
-        Ok(self.running.authority.replace_issuer(&self.running.operator, keys).await?)
+        self.running.authority.replace_issuer(&self.running.operator, keys).await?;
+        // Whoever connects from now on sees the new history, and gets credentials that hold under it.
+        self.running.show_anew(self.writer).await
     }
 }
 

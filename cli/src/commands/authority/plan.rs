@@ -25,7 +25,10 @@ pub(super) struct Plan {
     /// The identity, and whether it may be made.
     pub(super) identity: Name,
     pub(super) may_make_identity: bool,
-    pub(super) http: SocketAddr,
+    pub(super) http: Option<SocketAddr>,
+    pub(super) tcp: Option<SocketAddr>,
+    pub(super) direct_authentication: bool,
+    pub(super) token_enrolment: bool,
     pub(super) insecure_http: bool,
     /// The files of the certificate and of its key.
     pub(super) tls: Option<(PathBuf, PathBuf)>,
@@ -61,6 +64,7 @@ impl Plan {
         let mut settings = Settings::new(project.clone());
         settings.credential_seconds = create.credential_ttl;
         settings.pre_trusted = trusted_identities(&trusted)?;
+        settings.say_project = !create.disable_trust_context_id;
         settings.rules.enforce_admin = create.enforce_admin_checks;
         settings.rules.admins =
             create.admin.iter().map(|admin| admin.parse()).collect::<identity::Result<_>>()?;
@@ -70,9 +74,13 @@ impl Plan {
             Some(given) => name("an identity", given)?,
             None => server.clone(),
         };
+        let (http, tcp) = doors(create)?;
         Ok(Self {
             store: store(home, &server, create.store.as_deref())?,
-            http: door(create)?,
+            http,
+            tcp,
+            direct_authentication: !create.no_direct_authentication,
+            token_enrolment: !create.no_token_enrollment,
             insecure_http: create.insecure_http,
             tls: tls(create)?,
             limit_loopback: create.limit_loopback,
@@ -100,7 +108,11 @@ impl Plan {
         }
         pair("--project-identifier", self.settings.project.clone());
         pair("--trusted-identities", self.trusted.clone());
-        pair("--http-address", self.http.to_string());
+        for (option, door) in [("--http-address", self.http), ("--tcp-listener-address", self.tcp)] {
+            if let Some(address) = door {
+                pair(option, address.to_string());
+            }
+        }
         pair("--store", self.store.clone());
         pair("--credential-ttl", format!("{}s", self.settings.credential_seconds));
         for admin in &self.settings.rules.admins {
@@ -124,6 +136,15 @@ impl Plan {
             arguments.push(format!("--enrolment-policy={policy}").into());
             if let Some(path) = certificates {
                 arguments.extend([OsString::from("--key-attestation-ca"), path.into()]);
+            }
+        }
+        for (option, wanted) in [
+            ("--no-direct-authentication", !self.direct_authentication),
+            ("--no-token-enrollment", !self.token_enrolment),
+            ("--disable-trust-context-id", !self.settings.say_project),
+        ] {
+            if wanted {
+                arguments.push(option.into());
             }
         }
         if self.settings.rules.enforce_admin {
@@ -187,27 +208,27 @@ fn metrics(create: &Create) -> Result<Option<SocketAddr>> {
     Ok(Some(address))
 }
 
-/// The doors that are named are open, and at least one has to be.
-fn door(create: &Create) -> Result<SocketAddr> {
-    if create.tcp_listener_address.is_some() {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "this build has no secure channels yet, so an authority has no such door",
-        )
-        .with_hint("open its HTTP door: --http-address 127.0.0.1:4100"));
+/// The doors that are named are open, and at least one has to be: the HTTP door, and that of secure channels.
+fn doors(create: &Create) -> Result<(Option<SocketAddr>, Option<SocketAddr>)> {
+    let http = create.http_address.as_deref().map(address).transpose()?;
+    let tcp = create.tcp_listener_address.as_deref().map(address).transpose()?;
+    if http.is_none() && tcp.is_none() {
+        return Err(Error::usage("the authority would have no door").with_hint(
+            "open one: --http-address 127.0.0.1:4100, or --tcp-listener-address 127.0.0.1:4000 for secure channels",
+        ));
     }
-    let given = create.http_address.as_deref().ok_or_else(|| {
-        Error::usage("the authority would have no door").with_hint("open one: --http-address 127.0.0.1:4100")
-    })?;
-    let address = address(given)?;
-    if !address.ip().to_canonical().is_loopback() && create.tls_cert.is_none() && !create.insecure_http {
+    let is_open = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+    if let Some(address) = http.filter(is_open)
+        && create.tls_cert.is_none()
+        && !create.insecure_http
+    {
         return Err(Error::new(
             Kind::Denied,
             format!("`{address}` can be reached by other machines, and there is no TLS on it"),
         )
         .with_hint("add --tls-cert and --tls-key, or listen on 127.0.0.1, or add --insecure-http when something else protects the way"));
     }
-    Ok(address)
+    Ok((http, tcp))
 }
 
 fn trusted_text(given: &str) -> Result<String> {

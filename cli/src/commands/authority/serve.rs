@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use authority::guesses::{FAILURES_A_MINUTE, Guesses};
 use authority::http::{Options, Server, Tls};
+use authority::ockam::{self, Door};
 use authority::service::{Authority, accept_clock, clock_is_behind};
 use authority::store::Store;
 use home::control::ControlSocket;
@@ -15,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::control::{Keys, Running};
+use super::control::{Keys, Running, Shown};
 use super::plan::Plan;
 use super::show;
 use crate::commands::server::process::{self, Signals, end_with_starter, until_told};
@@ -38,8 +40,11 @@ pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Repor
     // For as long as this process lives, also when it ends without a word.
     let _lock = home.lock_server(&plan.name)?;
     // Before anything is made: a door that cannot be opened leaves nothing behind.
-    let listener = listen(plan.http)?;
-    let metrics = plan.metrics.map(listen).transpose()?;
+    let listeners = Listeners {
+        http: plan.http.map(listen).transpose()?,
+        tcp: plan.tcp.map(listen).transpose()?,
+        metrics: plan.metrics.map(listen).transpose()?,
+    };
     let writer = context.writer()?;
     ensure_nobody_elses(home, &plan)?;
     let known = home.identities()?.into_iter().find(|(name, _)| *name == plan.identity);
@@ -53,6 +58,10 @@ pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Repor
         credential_seconds: plan.settings.credential_seconds,
     };
     let issuer = vault::block_on(keys.issuer(&writer))?;
+    let shown = match plan.tcp {
+        Some(_) => Some(Arc::new(Shown::new(vault::block_on(keys.channel(&writer))?))),
+        None => None,
+    };
     drop(writer);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -61,7 +70,7 @@ pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Repor
     let ended = runtime.block_on(async {
         let store = store.map_or_else(|| open_store(&plan, issuer.identifier()), Ok)?;
         let authority = Authority::open(store, issuer, plan.settings.clone(), Arc::new(SystemClock)).await?;
-        serve(context, &plan, keys, authority, (listener, metrics), detached).await
+        serve(context, &plan, (keys, shown), authority, listeners, detached).await
     });
     runtime.shutdown_timeout(Duration::from_secs(5));
     ended.map(|()| Report::written())
@@ -151,42 +160,75 @@ fn listen(address: SocketAddr) -> Result<std::net::TcpListener> {
     })
 }
 
+/// What is listened on.
+struct Listeners {
+    http: Option<std::net::TcpListener>,
+    tcp: Option<std::net::TcpListener>,
+    metrics: Option<std::net::TcpListener>,
+}
+
+/// Opens the door of secure channels.
+async fn open_door(
+    plan: &Plan,
+    authority: &Authority,
+    shown: Option<&Arc<Shown>>,
+    listener: Option<TcpListener>,
+    guesses: Guesses,
+) -> Result<Option<Door>> {
+    let (Some(shown), Some(listener)) = (shown, listener) else { return Ok(None) };
+    let options = ockam::Options {
+        direct_authentication: plan.direct_authentication,
+        token_enrolment: plan.token_enrolment,
+        guesses,
+        ..ockam::Options::default()
+    };
+    let opened = Door::open(authority, shown.clone(), listener, options).await;
+    Ok(Some(opened.map_err(|e| home::Error::new(e.kind(), e.to_string()).with_source(e))?))
+}
+
 async fn serve(
     context: &Context,
     plan: &Plan,
-    keys: Keys,
+    (keys, shown): (Keys, Option<Arc<Shown>>),
     authority: Authority,
-    (listener, metrics): (std::net::TcpListener, Option<std::net::TcpListener>),
+    listeners: Listeners,
     detached: bool,
 ) -> Result<()> {
-    let listening = |listener| {
-        TcpListener::from_std(listener)
+    let listening = |listener: Option<std::net::TcpListener>| {
+        listener
+            .map(TcpListener::from_std)
+            .transpose()
             .map_err(|e| Error::new(Kind::Internal, "the listener cannot be used").with_source(e))
     };
-    let (listener, metrics) = (listening(listener)?, metrics.map(listening).transpose()?);
+    let (http, tcp) = (listening(listeners.http)?, listening(listeners.tcp)?);
+    let metrics = listening(listeners.metrics)?;
+    let guesses = Guesses::new(FAILURES_A_MINUTE, plan.limit_loopback);
     let tls = plan.tls.as_ref().map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
     let options = Options {
         insecure_http: plan.insecure_http,
         tls: tls.clone(),
         limit_loopback: plan.limit_loopback,
+        guesses: Some(guesses.clone()),
         public_url: plan.public_url.clone(),
         connections: connections(),
         ..Options::default()
     };
     let metrics = metrics.map(|door| Server::start_metrics(&authority, door, options.clone())).transpose()?;
-    let server = Server::start(authority.clone(), listener, options)?;
+    let server = http.map(|door| Server::start(authority.clone(), door, options)).transpose()?;
+    let door = open_door(plan, &authority, shown.as_ref(), tcp, guesses).await?;
     let started = authority.now();
-    let address = server.local_addr();
+    let http_address = server.as_ref().map(|server| server.local_addr().to_string());
+    let tcp_address = door.as_ref().map(|door| door.local_addr().to_string());
     let record = ServerRecord {
         kind: "authority".to_owned(),
         pid: std::process::id(),
         identity: plan.identity.to_string(),
         project: plan.settings.project.clone(),
-        http_address: Some(address.to_string()),
+        http_address: http_address.clone(),
         tls: tls.is_some(),
         metrics_address: metrics.as_ref().map(|metrics| metrics.local_addr().to_string()),
         store: plan.store.clone(),
-        tcp_address: None,
+        tcp_address: tcp_address.clone(),
         node: None,
     };
     let home = keys.home.clone();
@@ -199,8 +241,14 @@ async fn serve(
     let signals = Signals::watch()?;
     interrupt::leave_to_server();
     let (stop, mut stopping) = watch::channel(false);
-    let running =
-        Arc::new(Running::new(keys, authority.clone(), plan.name.clone(), record, tls, stop.clone()));
+    let running = Arc::new(Running::new(
+        (keys, shown),
+        authority.clone(),
+        plan.name.clone(),
+        record,
+        tls,
+        stop.clone(),
+    ));
     let socket = {
         let running = Arc::clone(&running);
         ControlSocket::serve(&home.control_socket(&plan.name), move |ask| running.answer(ask))?
@@ -214,7 +262,7 @@ async fn serve(
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     running.set_ready();
-    tracing::info!(name = %plan.name, %address, identifier = %running.identifier(), "the authority is ready");
+    tracing::info!(name = %plan.name, http = http_address, tcp = tcp_address, identifier = %running.identifier(), "the authority is ready");
     context.output.write(&show::created(&home, &plan.name)?)?;
     if detached {
         end_with_starter(stop);
@@ -223,7 +271,12 @@ async fn serve(
     let why = until_told(&mut stopping, signals).await;
     tracing::info!("ending: {why}");
     upkeep.abort();
-    server.stop().await;
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    if let Some(door) = door {
+        door.close().await;
+    }
     if let Some(metrics) = metrics {
         metrics.stop().await;
     }

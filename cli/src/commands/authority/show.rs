@@ -79,13 +79,14 @@ pub(crate) fn local(home: &Home, name: &Name) -> Result<Report> {
 pub(super) fn created(home: &Home, name: &Name) -> Result<Report> {
     let (record, running) = home.server(name)?;
     let identifier = home.identity(&Name::new(&record.identity)?)?.identifier().to_string();
-    let url = record.url();
+    let doors: Vec<_> = record.channel_route().into_iter().chain(record.url()).collect();
     let mut json = json_server(home, name, &record, running)?;
     if let Value::Object(map) = &mut json {
         map.insert("identifier".to_owned(), Value::String(identifier.clone()));
-        map.insert("authority_route".to_owned(), url.clone().map_or(Value::Null, Value::String));
+        // The one that everybody's clients understand, where it is open.
+        map.insert("authority_route".to_owned(), doors.first().cloned().map_or(Value::Null, Value::String));
     }
-    let plain = format!("authority `{name}` is ready at {}\n{identifier}", url.unwrap_or_default());
+    let plain = format!("authority `{name}` is ready at {}\n{identifier}", doors.join(" and "));
     Ok(Report::new(plain, json).machine(name.as_str()))
 }
 
@@ -98,19 +99,25 @@ fn remote(context: &Context, home: &Home, which: &ShowAuthority, bundle: bool) -
         which.authority_identity.as_deref(),
         which.authority_ca.as_deref(),
     )?;
-    let endpoint = place.endpoint()?;
-    let issuer = endpoint.issuer(&place.authority.identifier(), Some(&place.authority))?;
+    let (issuer, is_ready) = if place.is_by_channel() {
+        // Who comes through a secure channel shows who they are, also when that does not matter.
+        let (asking, _) = home.identity_or_default(None)?;
+        (place.client(context, &asking)?.issuer()?, true)
+    } else {
+        let endpoint = place.endpoint()?;
+        let issuer = endpoint.issuer(&place.authority.identifier(), Some(&place.authority))?;
+        (issuer, bundle || endpoint.missing()?.is_empty())
+    };
     place.remember(context, &issuer)?;
     if bundle {
         return bundle_report(&issuer);
     }
-    let missing = endpoint.missing()?;
     let identity = issuer.identity();
     let plain = table(&[
         ("identifier", identity.identifier().to_string()),
         ("changes", identity.len().to_string()),
-        ("http", place.route.clone()),
-        ("ready", missing.is_empty().to_string()),
+        ("route", place.route.clone()),
+        ("ready", is_ready.to_string()),
     ]);
     let json = json!({
         "identifier": identity.identifier().to_string(),
@@ -118,7 +125,7 @@ fn remote(context: &Context, home: &Home, which: &ShowAuthority, bundle: bool) -
         "latest_change_hash": identity.latest().hash().to_string(),
         "authority_route": place.route,
         "project": place.project.as_ref().map(|project| &project.identifier),
-        "ready": missing.is_empty(),
+        "ready": is_ready,
     });
     Ok(Report::new(plain, json))
 }

@@ -1,6 +1,6 @@
 //! `project enroll`: become a member by a ticket, get a credential, and keep both project and credential.
 
-use authority::client::{Client, Enrolled};
+use authority::client::{Ask, Enrolled};
 use authority::ticket::{Code, TicketText};
 use home::{Home, Name, NewKey, ProjectRecord, StoredCredential};
 use identity::Identity;
@@ -42,7 +42,7 @@ pub(super) fn run(context: &Context, enroll: &Enroll) -> Result<Report> {
     let whole = interrupt::hold();
     if let Some(ticket) = &ticket {
         let shown = enroll.attest_key.then(|| key_attestation(context, &name)).transpose()?;
-        redeem(context, &client, ticket, shown.as_deref())?;
+        redeem(context, &*client, ticket, shown.as_deref())?;
     }
     // Stored only now: a ticket that was refused has changed nothing here.
     if let Some(project) = &place.project {
@@ -120,9 +120,9 @@ fn key_attestation(context: &Context, name: &Name) -> Result<Vec<u8>> {
     Ok(gather(context, &signer)?.encode()?)
 }
 
-fn redeem(context: &Context, client: &Client, ticket: &TicketText, shown: Option<&[u8]>) -> Result<()> {
+fn redeem(context: &Context, client: &dyn Ask, ticket: &TicketText, shown: Option<&[u8]>) -> Result<()> {
     let code = Code::from_hex(&ticket.code)?;
-    if client.enrol_showing(&code, shown)? == Enrolled::Already {
+    if client.enrol(&code, shown)? == Enrolled::Already {
         context.output.note("already a member: the ticket is not spent");
     }
     Ok(())

@@ -86,7 +86,8 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
         None => {
             let deleted = asking.client.delete_members()?;
             let json = json!({ "project": asking.project(), "identifier": null, "deleted": deleted });
-            Ok(Report::new(format!("{deleted} members are deleted"), json).machine(deleted.to_string()))
+            let told = deleted.map_or_else(|| "all".to_owned(), |count| count.to_string());
+            Ok(Report::new(format!("{told} members are deleted"), json).machine(told))
         }
     }
 }

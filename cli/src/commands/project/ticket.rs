@@ -1,7 +1,8 @@
 //! `project ticket`: have one made, list them, revoke one.
 
+use authority::client::Made;
 use authority::service::PROJECT_ATTRIBUTE;
-use authority::ticket::{IssuedTicket, Reference, TicketText};
+use authority::ticket::{Reference, TicketText};
 use home::ProjectRecord;
 use identity::Identity;
 use serde_json::{Value, json};
@@ -53,22 +54,26 @@ fn make(context: &Context, ticket: &Ticket) -> Result<Report> {
     report(&text, &made, ticket.hex)
 }
 
-fn report(text: &TicketText, made: &IssuedTicket, as_hex: bool) -> Result<Report> {
+fn report(text: &TicketText, made: &Made, as_hex: bool) -> Result<Report> {
     let fields = text.fields();
     let written = if as_hex { hex::encode(fields.as_bytes()) } else { fields.to_string() };
     let mut json = text.json()?;
     if let Value::Object(map) = &mut json {
         map.insert("ticket".to_owned(), Value::String(written.clone()));
-        map.insert("reference".to_owned(), Value::String(made.ticket.reference.to_string()));
-        map.insert("expires_at".to_owned(), json!(made.ticket.expires_at.0));
-        map.insert("uses_left".to_owned(), json!(made.ticket.uses_left));
+    }
+    // An authority that is not ours tells no more than the code.
+    let Some(ticket) = &made.ticket else { return Ok(Report::new(written.clone(), json).machine(written)) };
+    if let Value::Object(map) = &mut json {
+        map.insert("reference".to_owned(), Value::String(ticket.reference.to_string()));
+        map.insert("expires_at".to_owned(), json!(ticket.expires_at.0));
+        map.insert("uses_left".to_owned(), json!(ticket.uses_left));
     }
     let plain = format!(
         "{written}\n\n{}",
         table(&[
-            ("reference", made.ticket.reference.to_string()),
-            ("expires at", time(made.ticket.expires_at)),
-            ("uses", made.ticket.uses_left.to_string()),
+            ("reference", ticket.reference.to_string()),
+            ("expires at", time(ticket.expires_at)),
+            ("uses", ticket.uses_left.to_string()),
         ])
     );
     Ok(Report::new(plain, json).machine(written))
@@ -101,7 +106,12 @@ fn project(context: &Context, asking: &Asking, ticket: &Ticket) -> Result<Projec
     let project = ProjectRecord {
         name: identifier.clone(),
         project_route: format!("/service/{identifier}"),
-        project_change_history: String::new(),
+        // The reference's readers want one, and there is no other node than the authority.
+        project_change_history: if asking.place.is_by_channel() {
+            asking.place.authority.to_hex()
+        } else {
+            String::new()
+        },
         authority_route: route.clone(),
         authority_change_history: asking.place.authority.to_hex(),
         authority_ca: asking.place.ca.clone(),
