@@ -75,10 +75,10 @@ impl ServerRecord {
         self.http_address.as_ref().map(|address| format!("{scheme}://{address}"))
     }
 
-    /// The route to its listener of secure channels, when it has a TCP listener. Whoever is on another machine puts that
-    /// machine's name in the place of an address that is only good here.
+    /// How it is reached by TCP, as the beginning of a route, when it has a TCP listener. One that listens on all addresses is
+    /// reached on this machine's own; whoever is on another machine puts that machine's name in its place.
     #[must_use]
-    pub fn channel_route(&self) -> Option<String> {
+    pub fn tcp_route(&self) -> Option<String> {
         let address: SocketAddr = self.tcp_address.as_ref()?.parse().ok()?;
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -86,7 +86,13 @@ impl ServerRecord {
             ip => ip,
         };
         let protocol = if ip.is_ipv4() { "ip4" } else { "ip6" };
-        Some(format!("/{protocol}/{ip}/tcp/{}/service/api", address.port()))
+        Some(format!("/{protocol}/{ip}/tcp/{}", address.port()))
+    }
+
+    /// The route to its listener of secure channels.
+    #[must_use]
+    pub fn channel_route(&self) -> Option<String> {
+        self.tcp_route().map(|route| route + "/service/api")
     }
 }
 

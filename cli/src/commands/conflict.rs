@@ -6,9 +6,9 @@ use identity::{Change, Identifier};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::server;
 use super::identity::{change_json, change_rows};
 use super::resolve;
+use super::server;
 use crate::args::conflict::{Decide, Keep, MetBy, Show, Verb};
 use crate::context::Context;
 use crate::dry_run::Preview;
