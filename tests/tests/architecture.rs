@@ -24,7 +24,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ockam-kms-home", &["ockam-kms-identity", "ockam-kms-vault"]),
     (
         "ockam-kms-authority",
-        &["ockam-kms-evidence", "ockam-kms-identity", "ockam-kms-policy-lang", "ockam-kms-vault"],
+        &[
+            "ockam-kms-channel",
+            "ockam-kms-evidence",
+            "ockam-kms-identity",
+            "ockam-kms-node",
+            "ockam-kms-policy-lang",
+            "ockam-kms-vault",
+        ],
     ),
     (
         "ockam-kms",
@@ -32,8 +39,10 @@ const EDGES: &[(&str, &[&str])] = &[
             "ockam-kms-authority",
             "ockam-kms-evidence",
             "ockam-kms-aws-kms",
+            "ockam-kms-channel",
             "ockam-kms-home",
             "ockam-kms-identity",
+            "ockam-kms-node",
             "ockam-kms-pkcs11",
             "ockam-kms-policy-lang",
             "ockam-kms-tpm",
