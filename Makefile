@@ -12,7 +12,7 @@
 #   make mutants         mutation testing of what verifies, admits and decides (hours); MUTANTS="--shard 1/20" for a part of it
 #   make fuzz            ten million executions of each decoder (hours; fuzz/run has the settings); FUZZ_SECONDS=3 for a smoke test
 #   make policy-soak     a million random policies for each question of policy-lang
-#   make bench   our crates and the server beside their peers, with ratios
+#   make bench   our crates, the server, channels and devices beside their peers, with ratios
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -82,8 +82,10 @@ check:
 
 bench:
 	@scripts/setup --bench
-	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release
+	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release --bin bench
+	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release --bin channels
 	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release -p ockam-kms-bench-server
+	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release -p ockam-kms-bench-devices
 
 release:
 	@scripts/setup --build

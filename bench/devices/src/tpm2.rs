@@ -1,0 +1,104 @@
+//! A TPM through our vault, and through `tss-esapi` with a key that stays loaded.
+
+use std::cell::RefCell;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use fixtures::swtpm::Swtpm;
+use sha2::{Digest as _, Sha256};
+use tpm::TpmBackend;
+use tss_esapi::attributes::ObjectAttributesBuilder;
+use tss_esapi::constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK};
+use tss_esapi::handles::KeyHandle;
+use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
+use tss_esapi::interface_types::ecc::EccCurve;
+use tss_esapi::interface_types::resource_handles::Hierarchy;
+use tss_esapi::interface_types::session_handles::AuthSession;
+use tss_esapi::structures::{
+    Auth, Digest, EccPoint, EccScheme, HashScheme, HashcheckTicket, KeyDerivationFunctionScheme, Public,
+    PublicEccParameters, SignatureScheme, SymmetricDefinitionObject,
+};
+use tss_esapi::tss2_esys::TPMT_TK_HASHCHECK;
+use tss_esapi::{Context, TctiNameConf};
+use vault::{Backend as _, KeyName, KeySpec, Nobody, Signer, block_on};
+
+use crate::{Result, turns};
+
+const SHA256: HashScheme = HashScheme::new(HashingAlgorithm::Sha256);
+
+/// A key of a vault on this TPM.
+pub(crate) fn signer(tpm: &Swtpm, name: &str) -> Result<Signer> {
+    let vault = block_on(TpmBackend::new().open(&tpm.uri(name), Arc::new(Nobody)))?;
+    let facet = vault.signing().ok_or("the vault does not sign")?;
+    let key = block_on(facet.generate(&KeySpec::p256(KeyName::new(name)?)))?;
+    Ok(Signer::bind(Arc::clone(&vault), key)?)
+}
+
+pub(crate) fn beside_the_raw_library(tpm: &Swtpm) -> Result<()> {
+    let ours = signer(tpm, "ours")?;
+    let vault = Arc::clone(ours.vault());
+    let facet = vault.signing().ok_or("the vault does not sign")?;
+    let raw = RefCell::new(Raw::new(tpm)?);
+    turns::print(
+        "sign, P-256, by a TPM",
+        &mut [
+            (
+                "tpm: SigningFacet::sign",
+                Box::new(|| Ok(block_on(facet.sign(ours.handle(), b"message")).map(drop)?)),
+            ),
+            (
+                "vault: Signer::sign, which verifies",
+                Box::new(|| Ok(block_on(ours.sign(b"message")).map(drop)?)),
+            ),
+            ("tss-esapi: sign, the key loaded, its value in the clear", Box::new(|| raw.borrow_mut().sign())),
+        ],
+    )
+}
+
+struct Raw {
+    context: Context,
+    key: KeyHandle,
+}
+
+impl Raw {
+    fn new(tpm: &Swtpm) -> Result<Self> {
+        let mut context = Context::new(TctiNameConf::from_str(&tpm.tcti())?)?;
+        let attributes = ObjectAttributesBuilder::new()
+            .with_fixed_tpm(true)
+            .with_fixed_parent(true)
+            .with_sensitive_data_origin(true)
+            .with_user_with_auth(true)
+            .with_sign_encrypt(true)
+            .build()?;
+        let parameters = PublicEccParameters::new(
+            SymmetricDefinitionObject::Null,
+            EccScheme::EcDsa(SHA256),
+            EccCurve::NistP256,
+            KeyDerivationFunctionScheme::Null,
+        );
+        let public = Public::builder()
+            .with_public_algorithm(PublicAlgorithm::Ecc)
+            .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
+            .with_object_attributes(attributes)
+            .with_ecc_parameters(parameters)
+            .with_ecc_unique_identifier(EccPoint::default())
+            .build()?;
+        let auth = Auth::try_from(&b"authorization"[..])?;
+        let made = context.execute_with_session(Some(AuthSession::Password), |context| {
+            context.create_primary(Hierarchy::Owner, public, Some(auth), None, None, None)
+        })?;
+        Ok(Self { context, key: made.key_handle })
+    }
+
+    fn sign(&mut self) -> Result<()> {
+        let digest = Digest::try_from(Sha256::digest(b"message").as_slice())?;
+        let none =
+            TPMT_TK_HASHCHECK { tag: TPM2_ST_HASHCHECK, hierarchy: TPM2_RH_NULL, digest: Default::default() };
+        let ticket = HashcheckTicket::try_from(none)?;
+        let (key, scheme) = (self.key, SignatureScheme::EcDsa { hash_scheme: SHA256 });
+        self.context.execute_with_session(Some(AuthSession::Password), |context| {
+            context.sign(key, digest, scheme, ticket)
+        })?;
+        Ok(())
+    }
+}
