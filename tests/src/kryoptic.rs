@@ -1,6 +1,6 @@
 //! A token of kryoptic, another PKCS#11 module in software (`tests/kryoptic`), for each test. As with SoftHSM
 //! ([`crate::softhsm`]), one variable of the process says where the token is, so a test runs in a child process.
-#![allow(clippy::unwrap_used, reason = "a fixture that fails fails its test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a fixture that fails fails its test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,9 @@ impl Kryoptic {
         }
         let directory = tempfile::Builder::new().prefix("kryoptic").tempdir().unwrap();
         let token = Self { directory: directory.path().to_owned() };
-        fs::copy(std::env::var_os("OCKAM_KMS_KRYOPTIC").unwrap(), token.module()).unwrap();
+        let built = std::env::var_os("OCKAM_KMS_KRYOPTIC")
+            .expect("`make test-kryoptic` builds the module, and names it");
+        fs::copy(built, token.module()).unwrap();
         let database = directory.path().join("token.sql");
         let conf = format!("[[slots]]\nslot = {SLOT}\ndbtype = \"sqlite\"\ndbargs = {database:?}\n");
         fs::write(token.conf(), conf).unwrap();

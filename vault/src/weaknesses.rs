@@ -5,7 +5,8 @@
 //! the repair. Makers number the products of one family apart, so one weakness can have several ranges.
 //!
 //! The vocabulary: `of` is maker and model as the part tells them, with TPM makers by their registered four letters
-//! (`IFX`, `STM`, `INTC`, `NTC`); `what` is `firmware`, `library`, or `libtpms` for the library behind a TPM in software.
+//! (`IFX`, `STM`, `INTC`, `NTC`); `what` is `firmware`, `library`, or `libtpms` for the library behind a TPM in software, whose
+//! version no TPM tells: that is for who knows it.
 
 use crate::inventory::Version;
 
