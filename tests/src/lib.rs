@@ -11,6 +11,7 @@ pub mod rotation;
 pub mod secrets;
 pub mod softhsm;
 pub mod swtpm;
+pub mod tpmca;
 
 use std::path::PathBuf;
 
