@@ -268,12 +268,15 @@ impl Vaults {
         self.open_below(name, &[]).await
     }
 
-    /// Opens the vault of a URI that need not be registered.
+    /// Opens the vault of a URI that is about to be registered; one on a TPM whose files are not there yet is made.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub async fn open_uri(&self, uri: &KeyUri) -> Result<Arc<dyn Vault>> {
-        self.open_at(uri, &uri.to_string(), &[]).await
+    pub async fn create_uri(&self, uri: &KeyUri) -> Result<Arc<dyn Vault>> {
+        match uri.scheme() {
+            Scheme::Soft => self.open_at(uri, &uri.to_string(), &[]).await,
+            _ => Ok(self.registry.create(uri, Arc::clone(&self.interact)).await?),
+        }
     }
 
     /// Opens the lock of a software vault, to change it.

@@ -13,6 +13,7 @@ pub mod rotation;
 pub mod secrets;
 pub mod softhsm;
 pub mod swtpm;
+pub mod tpmca;
 
 use std::path::PathBuf;
 

@@ -33,6 +33,12 @@ fn open(uri: &KeyUri) -> vault::Result<Arc<dyn Vault>> {
     block_on(backend.open(uri, Arc::new(Nobody)))
 }
 
+/// A vault whose directory may not be there yet.
+fn make(uri: &KeyUri) -> Arc<dyn Vault> {
+    let backend = TpmBackend::new().with_deadline(Duration::from_secs(120));
+    block_on(backend.create(uri, Arc::new(Nobody))).unwrap()
+}
+
 fn p256(vault: &Arc<dyn Vault>, key: &str) -> vault::Result<KeyHandle<Signing>> {
     block_on(vault.signing().unwrap().generate(&KeySpec::p256(name(key))))
 }
@@ -65,7 +71,7 @@ fn works_again(vault: &Arc<dyn Vault>, key: &KeyHandle<Signing>) {
 #[test]
 fn a_tpm_conforms() {
     let tpm = Swtpm::start();
-    let vault = open(&tpm.uri("v")).unwrap();
+    let vault = make(&tpm.uri("v"));
     let report = block_on(conformance::run(Arc::clone(&vault))).to_string();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/conformance-tpm.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -83,13 +89,13 @@ fn a_tpm_conforms() {
 fn keys_live_in_the_vault_and_its_tpm() {
     let mut tpm = Swtpm::start();
     let uri = tpm.uri("v");
-    let vault = open(&uri).unwrap();
+    let vault = make(&uri);
     assert_eq!(vault.capabilities().get(Algorithm::EcdsaP256).unwrap().protection, Protection::Software);
     let key = p256(&vault, "k").unwrap();
     signs(&vault, &key).unwrap();
     let again = open(&uri).unwrap();
     assert_eq!(again.id(), vault.id());
-    assert_ne!(open(&tpm.uri("w")).unwrap().id(), vault.id(), "another directory is another vault");
+    assert_ne!(make(&tpm.uri("w")).id(), vault.id(), "another directory is another vault");
     assert_eq!(find(&again, "tpm:name=k").unwrap(), key);
     drop((vault, again));
     tpm.kill();
@@ -106,15 +112,34 @@ fn keys_live_in_the_vault_and_its_tpm() {
 }
 
 #[test]
+fn a_vault_that_is_not_there_is_not_made_by_opening_it() {
+    let tpm = Swtpm::start();
+    let uri = tpm.uri("v");
+    let vault = make(&uri);
+    let key = p256(&vault, "k").unwrap();
+    drop(vault);
+    // As when its disk is not mounted.
+    let (path, away) = (tpm.directory().join("v"), tpm.directory().join("away"));
+    fs::rename(&path, &away).unwrap();
+    let error = open(&uri).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound, "{error}");
+    assert!(error.to_string().contains(&format!("no TPM vault in `{}`", path.display())), "{error}");
+    assert!(error.hint().unwrap().contains("mount its disk"), "{error:?}");
+    assert!(!path.exists(), "nothing was made");
+    fs::rename(&away, &path).unwrap();
+    signs(&open(&uri).unwrap(), &key).unwrap();
+}
+
+#[test]
 fn a_value_comes_from_a_file_or_a_person() {
     let tpm = Swtpm::start();
     let uri = tpm.uri("v");
+    let vault = make(&uri);
     let error = open(&uri.clone().without("auth-source")).unwrap_err();
     assert_eq!((error.kind(), error.retry()), (Kind::Presence, Retry::NeedsOperator), "{error}");
     assert!(error.hint().unwrap().contains("auth-source"));
     let missing = uri.clone().with("auth-source", "file:/nowhere/auth").unwrap();
     assert_eq!(open(&missing).unwrap_err().kind(), Kind::NotFound);
-    let vault = open(&uri).unwrap();
     let key = p256(&vault, "k").unwrap();
     fs::write(tpm.auth_file(), "x".repeat(100)).unwrap();
     // It is loaded and was right: the file is read again when it is loaded again.
@@ -131,7 +156,7 @@ fn a_value_comes_from_a_file_or_a_person() {
 fn the_last_try_is_never_spent() {
     let tpm = Swtpm::start_with_tries(3);
     let uri = tpm.uri("v");
-    let vault = open(&uri).unwrap();
+    let vault = make(&uri);
     let (a, b) = (p256(&vault, "a").unwrap(), p256(&vault, "b").unwrap());
     signs(&vault, &a).unwrap();
     let counted = || {
@@ -179,7 +204,7 @@ fn the_last_try_is_never_spent() {
 #[test]
 fn a_tpm_that_goes_away_comes_back() {
     let mut tpm = Swtpm::start();
-    let vault = open(&tpm.uri("v")).unwrap();
+    let vault = make(&tpm.uri("v"));
     let soft: Arc<dyn Vault> = Arc::new(SoftVault::in_memory().unwrap());
     let (key, other, seal) = (p256(&vault, "k").unwrap(), p256(&soft, "k").unwrap(), sealer(&vault, "s"));
     let sealed = block_on(vault.sealing().unwrap().seal(&seal, b"secret", b"")).unwrap();
@@ -212,7 +237,7 @@ fn a_tpm_that_hangs_ends_requests_and_not_the_service() {
     let deadline = Duration::from_secs(2);
     let backend = TpmBackend::new().with_deadline(deadline);
     let uri = tpm.uri("v");
-    let vault = block_on(backend.open(&uri, Arc::new(Nobody))).unwrap();
+    let vault = block_on(backend.create(&uri, Arc::new(Nobody))).unwrap();
     let soft: Arc<dyn Vault> = Arc::new(SoftVault::in_memory().unwrap());
     let (key, other) = (p256(&vault, "k").unwrap(), p256(&soft, "k").unwrap());
     signs(&vault, &key).unwrap();
@@ -245,7 +270,7 @@ fn a_tpm_that_hangs_ends_requests_and_not_the_service() {
 fn another_tpm_is_noticed() {
     let mut tpm = Swtpm::start();
     let uri = tpm.uri("v");
-    let vault = open(&uri).unwrap();
+    let vault = make(&uri);
     let key = p256(&vault, "k").unwrap();
     signs(&vault, &key).unwrap();
     let noticed = |error: vault::Error| {
@@ -262,13 +287,13 @@ fn another_tpm_is_noticed() {
     tpm.tool("tpm2_clear -c p");
     noticed(signs(&vault, &key).unwrap_err());
     noticed(open(&uri).unwrap_err());
-    open(&tpm.uri("w")).expect("a new vault can be made on it");
+    let _made = make(&tpm.uri("w"));
 }
 
 #[test]
 fn files_that_were_changed_are_refused() {
     let tpm = Swtpm::start();
-    let vault = open(&tpm.uri("v")).unwrap();
+    let vault = make(&tpm.uri("v"));
     let (k, l) = (p256(&vault, "k").unwrap(), p256(&vault, "l").unwrap());
     let path = |key: &str| tpm.directory().join(format!("v/keys/{key}.json"));
     let read = |key: &str| {
@@ -294,7 +319,7 @@ fn files_that_were_changed_are_refused() {
 #[test]
 fn slots_that_others_hold_are_waited_for_and_never_taken() {
     let tpm = Swtpm::start();
-    let vault = open(&tpm.uri("v")).unwrap();
+    let vault = make(&tpm.uri("v"));
     let keys: Vec<_> = (0..5).map(|place| p256(&vault, &format!("k{place}")).unwrap()).collect();
     // More keys than slots, by more callers than slots.
     let (callers, shared) = (keys.iter().cycle().take(20), &vault);
@@ -332,7 +357,7 @@ fn slots_that_others_hold_are_waited_for_and_never_taken() {
 fn keys_that_the_tpm_keeps_are_adopted() {
     let tpm = Swtpm::start();
     tpm.tool("tpm2_createprimary -C o -G ecc -c p.ctx");
-    let make = |handle: &str, algorithm: &str, attributes: &str| {
+    let keep = |handle: &str, algorithm: &str, attributes: &str| {
         tpm.tool("tpm2_flushcontext -t");
         tpm.tool(&format!(
             "tpm2_create -C p.ctx -G {algorithm} -a {attributes} -p {AUTH} -u k.pub -r k.priv -c k.ctx"
@@ -343,10 +368,10 @@ fn keys_that_the_tpm_keeps_are_adopted() {
         tpm.tool("tpm2_flushcontext -t");
     };
     let usual = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth";
-    make("0x81000001", "ecc:ecdsa-sha256", &format!("{usual}|sign"));
-    make("0x81000002", "ecc256", &format!("{usual}|decrypt"));
-    make("0x81000003", "ecc:ecdsa-sha256", "sensitivedataorigin|userwithauth|sign");
-    let vault = open(&tpm.uri("v")).unwrap();
+    keep("0x81000001", "ecc:ecdsa-sha256", &format!("{usual}|sign"));
+    keep("0x81000002", "ecc256", &format!("{usual}|decrypt"));
+    keep("0x81000003", "ecc:ecdsa-sha256", "sensitivedataorigin|userwithauth|sign");
+    let vault = make(&tpm.uri("v"));
     let key = find(&vault, "tpm:persistent=0x81000001").unwrap();
     assert_eq!(key.uri().to_string(), "tpm:persistent=0x81000001");
     for _ in 0..3 {
@@ -370,7 +395,7 @@ fn keys_that_the_tpm_keeps_are_adopted() {
     tpm.tool("tpm2_evictcontrol -C o -c 0x81000001");
     assert_eq!(signs(&open(&tpm.uri("v")).unwrap(), &key).unwrap_err().kind(), Kind::NotFound);
     tpm.tool("tpm2_createprimary -C o -G ecc -c p.ctx");
-    make("0x81000001", "ecc:ecdsa-sha256", &format!("{usual}|sign"));
+    keep("0x81000001", "ecc:ecdsa-sha256", &format!("{usual}|sign"));
     let error = signs(&open(&tpm.uri("v")).unwrap(), &key).unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound, "{error}");
     let new = find(&vault, "tpm:persistent=0x81000001").unwrap();
@@ -385,7 +410,7 @@ fn a_sealing_key_is_bound_to_registers_on_request() {
     let tpm = Swtpm::start();
     // Register 16 is for debugging: it can be set back.
     let uri = tpm.uri("v").with("pcrs", "sha256:0,16").unwrap();
-    let vault = open(&uri).unwrap();
+    let vault = make(&uri);
     let key = sealer(&vault, "s");
     let facet = vault.sealing().unwrap();
     let sealed = block_on(facet.seal(&key, b"secret", b"a")).unwrap();
@@ -431,7 +456,7 @@ fn der(signature: &Signature) -> Vec<u8> {
 fn openssl_accepts_every_signature() {
     let count = std::env::var("OCKAM_KMS_SIGNATURES").map_or(SIGNATURES, |text| text.parse().unwrap());
     let tpm = Swtpm::start();
-    let vault = open(&tpm.uri("v")).unwrap();
+    let vault = make(&tpm.uri("v"));
     let key = p256(&vault, "k").unwrap();
     let dir = tpm.directory();
     // SubjectPublicKeyInfo of a P-256 key (RFC 5480): what comes before the point is always the same.

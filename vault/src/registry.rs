@@ -17,6 +17,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// Opens the vault that the URI names. Keys of the vault are opened through its facets.
     fn open<'a>(&'a self, uri: &'a KeyUri, interact: Arc<dyn Interact>) -> Pending<'a, Arc<dyn Vault>>;
+
+    /// Opens the vault that the URI names, and makes it first where it is files of ours that are not there yet. Devices and
+    /// services are there already.
+    fn create<'a>(&'a self, uri: &'a KeyUri, interact: Arc<dyn Interact>) -> Pending<'a, Arc<dyn Vault>> {
+        self.open(uri, interact)
+    }
 }
 
 /// The backends of this build.
@@ -58,9 +64,20 @@ impl Registry {
     /// # Errors
     /// [`Kind::Unsupported`] when this build has no such backend; otherwise what the backend meets.
     pub async fn open(&self, uri: &KeyUri, interact: Arc<dyn Interact>) -> Result<Arc<dyn Vault>> {
+        self.backend(uri)?.open(uri, interact).await
+    }
+
+    /// Opens a vault by its URI, or makes it: see [`Backend::create`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn create(&self, uri: &KeyUri, interact: Arc<dyn Interact>) -> Result<Arc<dyn Vault>> {
+        self.backend(uri)?.create(uri, interact).await
+    }
+
+    fn backend(&self, uri: &KeyUri) -> Result<&Arc<dyn Backend>> {
         let found = self.backends.iter().find(|backend| backend.scheme() == uri.scheme());
-        let backend = found.ok_or_else(|| self.lacks(uri.scheme()))?;
-        backend.open(uri, interact).await
+        found.ok_or_else(|| self.lacks(uri.scheme()))
     }
 
     /// That this build has no such backend, and how to get one that has.

@@ -60,7 +60,7 @@ const GRAMMARS: [Grammar; 5] = [
         scheme: Scheme::Tpm,
         name: "tpm",
         path: &["name", "persistent"],
-        query: &["tcti", "path", "auth-source", "pcrs"],
+        query: &["tcti", "path", "auth-source", "pcrs", "attestation-key", "attestation-certificate"],
         key: "name",
     },
     Grammar {

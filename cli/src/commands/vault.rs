@@ -84,7 +84,7 @@ fn create(context: &Context, create: &Create) -> Result<Report> {
     };
     // Outside the lock for writers: a person, or a device, may take their time.
     let opened = match &uri {
-        Some(uri) => Some(vault::block_on(context.vaults()?.open_uri(uri))?),
+        Some(uri) => Some(vault::block_on(context.vaults()?.create_uri(uri))?),
         None => None,
     };
     let new = match (&uri, &create.kek) {

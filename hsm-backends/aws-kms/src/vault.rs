@@ -83,7 +83,10 @@ fn capabilities() -> Capabilities {
     Capabilities::new(vec![
         line(Algorithm::EcdsaP256, "hashed by us, signed as a digest, low s"),
         line(Algorithm::Ed25519, "messages of 1 to 4096 bytes, which is what KMS takes"),
-        line(Algorithm::EcdhP256, "by DeriveSharedSecret"),
+        line(
+            Algorithm::EcdhP256,
+            "by DeriveSharedSecret; no X25519: channel keys are software keys that KMS seals",
+        ),
         line(Algorithm::Aes256Gcm, "a data key of KMS for each text, AES-256-GCM here"),
     ])
 }

@@ -1,5 +1,6 @@
 //! From a device's certificate up to one that the verifier trusts (RFC 5280 §6, as far as devices need it).
 
+use x509_parser::asn1_rs::Any;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::pem::Pem;
@@ -49,9 +50,40 @@ impl Anchors {
 /// A certificate, and nothing after it.
 pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>> {
     match X509Certificate::from_der(der) {
-        Ok(([], certificate)) => Ok(certificate),
+        Ok(([], certificate)) if is_written_in_one_way(der) => Ok(certificate),
         _ => Err(Error::malformed("a certificate of the device does not parse")),
     }
+}
+
+/// That what nothing signs of a certificate could not be written in another way: a sequence of what is signed, the algorithm,
+/// which is the one inside byte for byte, and a signature of whole bytes (RFC 5280 §4.1.1).
+fn is_written_in_one_way(der: &[u8]) -> bool {
+    let parts = || {
+        let (whole, _) = element(der).filter(|(whole, _)| whole.first() == Some(&0x30))?;
+        let (signed, rest) = element(inside(whole))?;
+        let (algorithm, rest) = element(rest)?;
+        let (signature, rest) = element(rest)?;
+        rest.is_empty().then_some((signed, algorithm, signature))
+    };
+    let Some((signed, beside, signature)) = parts() else { return false };
+    // version [0], which the first version leaves out; serial number; signature.
+    let mut rest = inside(signed);
+    if rest.first() == Some(&0xa0) {
+        rest = element(rest).map_or(&[][..], |(_, rest)| rest);
+    }
+    let within = element(rest).and_then(|(_, rest)| element(rest)).map(|(within, _)| within);
+    within == Some(beside) && signature.first() == Some(&0x03) && inside(signature).first() == Some(&0)
+}
+
+/// The first element of DER, whole, and what comes after it.
+fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (rest, _) = Any::from_der(der).ok()?;
+    der.split_at_checked(der.len().checked_sub(rest.len())?)
+}
+
+/// The content of an element.
+fn inside(element: &[u8]) -> &[u8] {
+    Any::from_der(element).map_or(&[], |(_, any)| any.data)
 }
 
 /// Checks that the first certificate was issued by the second, that by the third, and so on, and the last by an anchor (or is

@@ -375,6 +375,26 @@ mod tests {
         assert_eq!(bare.verify(&anchors, NOW).unwrap().protection, Protection::Hardware);
     }
 
+    #[test]
+    fn a_certificate_is_written_in_one_way() {
+        let (attestation, anchors) = made(&Says::good());
+        let KeyEvidence::TpmCertify { attest, signature, public, chain } =
+            evidence_of(&attestation.encode().unwrap())
+        else {
+            panic!()
+        };
+        for place in 0..chain[0].len() {
+            for bit in 0..8 {
+                let mut chain = chain.clone();
+                chain[0][place] ^= 1 << bit;
+                let (attest, signature, public) = (attest.clone(), signature.clone(), public.clone());
+                let altered = KeyEvidence::TpmCertify { attest, signature, public, chain };
+                let altered = KeyAttestation::new(attestation.public().clone(), altered, NOW);
+                assert!(altered.verify(&anchors, NOW).is_err(), "bit {bit} of byte {place}");
+            }
+        }
+    }
+
     fn evidence_of(bytes: &[u8]) -> KeyEvidence {
         KeyAttestation::decode(bytes).unwrap().into_evidence()
     }

@@ -1,7 +1,7 @@
-//! What the URIs of this backend say: `tpm:?tcti=TCTI&path=DIRECTORY[&auth-source=file:PATH][&pcrs=sha256:0,7]` names a
-//! vault, `tpm:name=NAME` or `tpm:persistent=0x81000001` a key in it.
+//! What the URIs of this backend say: `tpm:?tcti=TCTI&path=DIRECTORY[&auth-source=file:PATH][&pcrs=sha256:0,7]`, with
+//! `&attestation-key=0x81010002` and `&attestation-certificate=file:PATH` where evidence is gathered, names a vault, `tpm:name=NAME` or `tpm:persistent=0x81000001` a key in it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tss_esapi::tcti_ldr::TctiNameConf;
 use vault::{Error, KeyName, KeyUri, Kind, Result, Scheme};
@@ -15,6 +15,10 @@ pub(crate) struct Address {
     pub(crate) path: PathBuf,
     pub(crate) auth_file: Option<PathBuf>,
     pub(crate) pcrs: Option<Pcrs>,
+    /// The key that certifies others: one that the TPM keeps under this handle, else the one that it derives.
+    pub(crate) attestation_key: Option<u32>,
+    /// The certificates of that key, its own first.
+    pub(crate) certificates: Option<PathBuf>,
 }
 
 impl Address {
@@ -33,21 +37,32 @@ impl Address {
             path: PathBuf::from(uri.require("path")?),
             auth_file: uri.text("auth-source")?.map(auth_file).transpose()?,
             pcrs: uri.text("pcrs")?.map(str::parse).transpose()?,
+            attestation_key: uri.text("attestation-key")?.map(persistent).transpose()?,
+            certificates: uri.text("attestation-certificate")?.map(certificates).transpose()?,
         })
     }
 }
 
 fn auth_file(source: &str) -> Result<PathBuf> {
-    let path =
-        source.strip_prefix("file:").map(|path| path.strip_prefix("//").unwrap_or(path)).map(Path::new);
-    match path {
-        Some(path) if path.is_absolute() => Ok(path.to_owned()),
-        _ => Err(Error::new(
+    file(source).ok_or_else(|| {
+        Error::new(
             Kind::Invalid,
             format!("`{source}` is no source of an authorization value that is known here"),
         )
-        .with_hint("name a file by its absolute path: `auth-source=file:/etc/tpm.auth`")),
-    }
+        .with_hint("name a file by its absolute path: `auth-source=file:/etc/tpm.auth`")
+    })
+}
+
+fn certificates(source: &str) -> Result<PathBuf> {
+    file(source).ok_or_else(|| {
+        Error::new(Kind::Invalid, format!("`{source}` is no source of certificates that is known here"))
+            .with_hint("name a file by its absolute path: `attestation-certificate=file:/etc/tpm-ak.pem`")
+    })
+}
+
+fn file(source: &str) -> Option<PathBuf> {
+    let path = source.strip_prefix("file:").map(|path| path.strip_prefix("//").unwrap_or(path))?;
+    Some(PathBuf::from(path)).filter(|path| path.is_absolute())
 }
 
 /// The way to a TPM (TSS 2.0 TCTI), as it was written and as the library takes it.
@@ -126,6 +141,8 @@ fn persistent(text: &str) -> Result<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn uri(text: &str) -> KeyUri {
@@ -140,6 +157,11 @@ mod tests {
         assert_eq!(address.auth_file.as_deref(), Some(Path::new("/a")));
         assert_eq!(address.pcrs.unwrap().to_string(), "sha256:0,7");
         assert!(!address.tcti.has_resource_manager());
+        assert!(address.attestation_key.is_none() && address.certificates.is_none());
+        let text = "tpm:?tcti=device&path=/v&attestation-key=0x81010002&attestation-certificate=file:/ak.pem";
+        let address = Address::parse(&uri(text)).unwrap();
+        assert_eq!(address.attestation_key, Some(0x8101_0002));
+        assert_eq!(address.certificates.as_deref(), Some(Path::new("/ak.pem")));
         let device = Address::parse(&uri("tpm:?tcti=device:/dev/tpmrm0&path=/v")).unwrap();
         assert!(device.tcti.has_resource_manager() && device.auth_file.is_none() && device.pcrs.is_none());
         for bad in [
@@ -152,6 +174,8 @@ mod tests {
             "tpm:?tcti=device&path=/v&auth-source=/a",
             "tpm:?tcti=device&path=/v&auth-source=file:a",
             "tpm:?tcti=device&path=/v&pcrs=0,7",
+            "tpm:?tcti=device&path=/v&attestation-key=81010002",
+            "tpm:?tcti=device&path=/v&attestation-certificate=ak.pem",
         ] {
             assert_eq!(Address::parse(&uri(bad)).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }

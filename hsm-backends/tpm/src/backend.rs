@@ -13,6 +13,7 @@ use vault::{
 };
 
 use crate::address::{Address, Tcti};
+use crate::attest::Attester;
 use crate::auth::AuthSource;
 use crate::desk::Desk;
 use crate::errors::Done;
@@ -54,32 +55,69 @@ impl Backend for TpmBackend {
     }
 
     fn open<'a>(&'a self, uri: &'a KeyUri, interact: Arc<dyn Interact>) -> Pending<'a, Arc<dyn Vault>> {
+        self.opened(uri, interact, Missing::Refused)
+    }
+
+    fn create<'a>(&'a self, uri: &'a KeyUri, interact: Arc<dyn Interact>) -> Pending<'a, Arc<dyn Vault>> {
+        self.opened(uri, interact, Missing::Made)
+    }
+}
+
+/// What comes of a vault's directory that is not there. It may be on a disk that is not mounted: one that was used is never
+/// made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Refused,
+    Made,
+}
+
+impl TpmBackend {
+    fn opened<'a>(
+        &self,
+        uri: &'a KeyUri,
+        interact: Arc<dyn Interact>,
+        missing: Missing,
+    ) -> Pending<'a, Arc<dyn Vault>> {
         let settings = self.settings;
         Box::pin(async move {
             let address = Address::parse(uri)?;
             // A person is asked on a thread that may block.
             let (reply, answer) = Reply::new();
             let opener = thread::Builder::new().name("tpm-open".to_owned());
-            opener.spawn(move || reply.answer(open(&address, settings, &interact))).map_err(|e| {
-                Error::new(Kind::Exhausted, "the system gives no more threads").with_source(e)
-            })?;
+            opener.spawn(move || reply.answer(open(&address, settings, &interact, missing))).map_err(
+                |e| Error::new(Kind::Exhausted, "the system gives no more threads").with_source(e),
+            )?;
             answer.await.map(|vault| Arc::new(vault) as Arc<dyn Vault>)
         })
     }
 }
 
-fn open(address: &Address, settings: Settings, interact: &Arc<dyn Interact>) -> Result<TpmVault> {
+fn open(
+    address: &Address,
+    settings: Settings,
+    interact: &Arc<dyn Interact>,
+    missing: Missing,
+) -> Result<TpmVault> {
+    // Before anybody is asked, and whatever the TPM does.
+    let found = match Store::open(&address.path) {
+        Err(error) if error.kind() == Kind::NotFound && missing == Missing::Made => None,
+        found => Some(found?),
+    };
     let auth = AuthSource::settle(address, interact)?;
     let pool = owner(&address.tcti, settings)?;
     let seen =
         vault::block_on(pool.submit(Effect::Reads, |desk, deadline| desk.attempt(deadline, None, look)))?;
-    let store = Store::open(&address.path, &seen.storage_name)?;
+    let store = match found {
+        Some(store) => store,
+        None => Store::create(&address.path, &seen.storage_name)?,
+    };
     let presence = if auth.is_kept() { Presence::Pin } else { Presence::None };
     let ward = Ward { store, auth, refused: Mutex::new(HashSet::new()) };
     let vault = TpmVault::new(
         address.tcti.text.clone(),
         ward,
         address.pcrs.clone(),
+        Attester { key: address.attestation_key, certificates: address.certificates.clone() },
         capabilities(&seen, presence, address),
         pool,
     );
@@ -137,7 +175,11 @@ fn capabilities(seen: &Seen, presence: Presence, address: &Address) -> Capabilit
             protection,
             "hashed by us, signed by TPM2_Sign, low s; TPMs have no Ed25519",
         ),
-        line(Algorithm::EcdhP256, protection, "by TPM2_ECDH_ZGen; TPMs have no X25519"),
+        line(
+            Algorithm::EcdhP256,
+            protection,
+            "by TPM2_ECDH_ZGen; no X25519: channel keys are software keys that the TPM seals",
+        ),
         line(Algorithm::Aes256Gcm, Protection::Software, sealing),
     ])
 }

@@ -249,6 +249,17 @@ impl Trouble {
         Self::Answer(Answer::from_code(code), command)
     }
 
+    /// Whether it is about the second session of the command (TPM 2.0 Part 2, 6.6.2: format one, N is 8 and its number).
+    pub(crate) fn is_about_second_session(error: &tss_esapi::Error) -> bool {
+        match error {
+            tss_esapi::Error::Tss2Error(Tss2ResponseCode::FormatOne(code)) => {
+                let code: u32 = code.bit_range(31, 0);
+                code & 0xfc0 == 0xa80
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the TPM answered with this code.
     pub(crate) fn is(&self, code: u16) -> bool {
         matches!(self, Self::Answer(answer, _) if answer.is(code))

@@ -23,11 +23,12 @@
 //!   never spent.
 //! * A TPM that was restarted is connected again; one that was cleared, or is another one, is said to be so. Nothing is made
 //!   anew by itself.
-//!
-//! Evidence about keys (TPM2_Certify) is none of this crate's facets yet.
+//! * Evidence about a key (TPM2_Certify) is signed by a restricted key of the same TPM, under a certificate that an operator
+//!   brings along.
 
 mod address;
 mod aead;
+mod attest;
 mod auth;
 mod backend;
 mod desk;

@@ -171,6 +171,63 @@ impl Link {
         self.context.execute_with_session(Some(session), work).at(command)
     }
 
+    /// Runs a command that two keys have to authorize: the first in the salted session, the attestation key by its value,
+    /// which is the empty one.
+    pub(crate) fn run_for_two<T>(
+        &mut self,
+        command: &'static str,
+        work: impl FnOnce(&mut Context) -> tss_esapi::Result<T>,
+    ) -> Done<T> {
+        let (attributes, mask) = SessionAttributesBuilder::new().with_continue_session(true).build();
+        self.context.tr_sess_set_attributes(self.session, attributes, mask).at("its session")?;
+        let sessions = (Some(self.session), Some(AuthSession::Password), None);
+        match self.context.execute_with_sessions(sessions, work) {
+            Err(error) if Trouble::is_about_second_session(&error) => Err(attester_refuses().into()),
+            done => done.at(command),
+        }
+    }
+
+    /// Runs something with an attestation key: one that the TPM keeps, or the one that it derives, which is flushed on every
+    /// path.
+    pub(crate) fn with_attestation_key<T>(
+        &mut self,
+        kept: Option<u32>,
+        work: impl FnOnce(&mut Self, KeyHandle, &Public) -> Done<T>,
+    ) -> Done<T> {
+        if let Some(handle) = kept {
+            let loaded = self.find(handle, None)?;
+            let key = loaded.key;
+            let done = self.with_kept_attester(loaded.guarded, key, work);
+            let closed = self.release(loaded);
+            return done.and_then(|value| closed.map(|()| value));
+        }
+        let template = template::attestation().at("its template")?;
+        let made = self
+            .context
+            .execute_with_session(Some(AuthSession::Password), |context| {
+                context.create_primary(Hierarchy::Endorsement, template, None, None, None, None)
+            })
+            .at("TPM2_CreatePrimary")?;
+        let done = work(self, made.key_handle, &made.out_public);
+        let flushed = self.context.flush_context(made.key_handle.into()).at("TPM2_FlushContext");
+        done.and_then(|value| flushed.map(|()| value))
+    }
+
+    fn with_kept_attester<T>(
+        &mut self,
+        guarded: bool,
+        key: KeyHandle,
+        work: impl FnOnce(&mut Self, KeyHandle, &Public) -> Done<T>,
+    ) -> Done<T> {
+        // Its value is taken to be the empty one, and being wrong about that counts like any other mistake.
+        if guarded {
+            Lockout::read(self)?.check()?;
+        }
+        let read = self.run(Secrecy::RESPONSE, "TPM2_ReadPublic", |context| context.read_public(key));
+        let (public, ..) = read?;
+        work(self, key, &public)
+    }
+
     /// Runs something with a policy session, which is flushed on every path.
     pub(crate) fn with_policy_session<T>(
         &mut self,
@@ -394,6 +451,12 @@ fn wrong_value(source: &Source) -> Error {
     Error::new(Kind::Denied, format!("the TPM refuses the authorization value for the key `{}`", source.shown))
         .with_retry(Retry::NeedsOperator)
         .with_hint("see that `auth-source` names the value that the key was made with: it is not tried again until it changes")
+}
+
+fn attester_refuses() -> Error {
+    Error::new(Kind::Denied, "the attestation key wants an authorization value of its own")
+        .with_retry(Retry::NeedsOperator)
+        .with_hint("make one whose value is the empty one: being restricted, it signs only what the TPM says")
 }
 
 fn no_such_handle(handle: u32) -> Error {

@@ -108,20 +108,29 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the vault in a directory; makes one where there is nothing, on the TPM whose storage key has this name.
-    pub(crate) fn open(path: &Path, storage_key: &[u8]) -> Result<Self> {
-        let file = path.join("tpm.json");
-        if let Some(store) = Self::read(path, &file)? {
+    /// Opens the vault in a directory.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when there is none, [`Kind::Corrupt`] when there is half of one.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        if let Some(store) = Self::read(path, &path.join("tpm.json"))? {
             return Ok(store);
         }
-        let keys = path.join("keys");
-        if keys.exists() {
+        if path.join("keys").exists() {
             return Err(Error::new(
                 Kind::Corrupt,
                 format!("`{}` has keys, but no `tpm.json`", path.display()),
             )
             .with_hint("restore the vault's directory from a backup"));
         }
+        Err(Error::new(Kind::NotFound, format!("there is no TPM vault in `{}`", path.display())).with_hint(
+            "if it was there, mount its disk, or restore it from a backup; `ockam-kms vault create` makes a new one",
+        ))
+    }
+
+    /// Makes a vault in a directory where there is none, on the TPM whose storage key has this name.
+    pub(crate) fn create(path: &Path, storage_key: &[u8]) -> Result<Self> {
+        let file = path.join("tpm.json");
         let record =
             VaultRecord { format: FORMAT, vault_id: random_id()?, storage_key: hex::encode(storage_key) };
         durable::create_dir(path).map_err(|e| unwritable(path, e))?;
@@ -312,10 +321,14 @@ mod tests {
     fn a_vault_is_made_once_and_read_strictly() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v");
-        let store = Store::open(&path, &[3; NAME]).unwrap();
+        assert_eq!(Store::open(&path).unwrap_err().kind(), Kind::NotFound);
+        assert!(!path.exists(), "looking makes nothing");
+        let store = Store::create(&path, &[3; NAME]).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(path.join("tpm.json")).unwrap().permissions().mode() & 0o777, 0o600);
-        let again = Store::open(&path, &[4; NAME]).unwrap();
+        let again = Store::create(&path, &[4; NAME]).unwrap();
+        assert_eq!(again.id(), store.id(), "what is there is not made again");
+        let again = Store::open(&path).unwrap();
         assert_eq!((again.id(), again.storage_key()), (store.id(), &[3; NAME][..]));
         let text = fs::read_to_string(path.join("tpm.json")).unwrap();
         for (from, to, kind) in [
@@ -325,17 +338,17 @@ mod tests {
             ("{", "", Kind::Corrupt),
         ] {
             fs::write(path.join("tpm.json"), text.replacen(from, to, 1)).unwrap();
-            assert_eq!(Store::open(&path, &[3; NAME]).unwrap_err().kind(), kind, "{from}");
+            assert_eq!(Store::open(&path).unwrap_err().kind(), kind, "{from}");
         }
         fs::remove_file(path.join("tpm.json")).unwrap();
         fs::create_dir(path.join("keys")).unwrap();
-        assert_eq!(Store::open(&path, &[3; NAME]).unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(Store::open(&path).unwrap_err().kind(), Kind::Corrupt);
     }
 
     #[test]
     fn keys_are_what_was_written_or_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), &[3; NAME]).unwrap();
+        let store = Store::create(dir.path(), &[3; NAME]).unwrap();
         assert!(store.list().unwrap().is_empty());
         let sealed = template::sealed(None).unwrap();
         let key = stored("k", sealed, None, Algorithm::Aes256Gcm);

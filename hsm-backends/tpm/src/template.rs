@@ -38,6 +38,47 @@ pub(crate) fn pair(purpose: PurposeKind) -> tss_esapi::Result<Public> {
     ecc(made_here().with_sign_encrypt(signs).with_decrypt(!signs).build()?, parameters)
 }
 
+/// The attestation key that a TPM derives from the seed of its endorsement hierarchy: the same for as long as the TPM has
+/// that seed, which outlives a clear. Restricted, so that it signs what the TPM says and nothing that looks like it (TPM 2.0
+/// Part 1, 36.3). Its authorization value is the empty one, so no guard against guessing it.
+pub(crate) fn attestation() -> tss_esapi::Result<Public> {
+    let attributes = made_here().with_no_da(true).with_restricted(true).with_sign_encrypt(true).build()?;
+    let parameters = PublicEccParameters::new(
+        SymmetricDefinitionObject::Null,
+        EccScheme::EcDsa(SHA256),
+        EccCurve::NistP256,
+        KeyDerivationFunctionScheme::Null,
+    );
+    ecc(attributes, parameters)
+}
+
+/// Refuses an attestation key that would sign something that no TPM said, or that could be elsewhere.
+///
+/// # Errors
+/// [`Kind::Denied`], with the attribute named.
+pub(crate) fn check_attestation(public: &Public, named: &str) -> Result<()> {
+    let attributes = public.object_attributes();
+    let wanted = [
+        ("fixedTPM", attributes.fixed_tpm(), true),
+        ("fixedParent", attributes.fixed_parent(), true),
+        ("sensitiveDataOrigin", attributes.sensitive_data_origin(), true),
+        ("restricted", attributes.restricted(), true),
+        ("sign", attributes.sign_encrypt(), true),
+        ("decrypt", attributes.decrypt(), false),
+    ];
+    match wanted.into_iter().find(|(_, is, should)| is != should) {
+        None => Ok(()),
+        Some((attribute, is, _)) => {
+            let says = if is { "has" } else { "lacks" };
+            Err(Error::new(
+                Kind::Denied,
+                format!("the attestation key `{named}` {says} the attribute {attribute}"),
+            )
+            .with_hint("it has to be a restricted signing key that this TPM made: `tpm2_createak` makes one"))
+        }
+    }
+}
+
 /// A sealed secret: used with its authorization value, or, with a policy, by that policy alone.
 pub(crate) fn sealed(policy: Option<Digest>) -> tss_esapi::Result<Public> {
     let attributes =
@@ -219,6 +260,26 @@ mod tests {
         check(&adopted, Algorithm::EcdsaP256, Origin::Adopted, "k").unwrap();
         assert!(check(&storage().unwrap(), Algorithm::EcdhP256, Origin::Adopted, "k").is_err());
         assert!(check(&sealed(None).unwrap(), Algorithm::EcdsaP256, Origin::Ours, "k").is_err());
+    }
+
+    #[test]
+    fn an_attestation_key_is_restricted_and_fixed() {
+        let good = attestation().unwrap();
+        check_attestation(&good, "k").unwrap();
+        for (bit, name) in [
+            (1, "fixedTPM"),
+            (4, "fixedParent"),
+            (5, "sensitiveDataOrigin"),
+            (16, "restricted"),
+            (17, "decrypt"),
+            (18, "sign"),
+        ] {
+            let mutated = u32::from(good.object_attributes()) ^ (1 << bit);
+            let error = check_attestation(&with(&good, mutated.into()), "k").unwrap_err();
+            assert!(error.kind() == Kind::Denied && error.to_string().ends_with(name), "{error}");
+        }
+        assert!(check_attestation(&storage().unwrap(), "k").is_err());
+        assert!(check_attestation(&pair(PurposeKind::Signing).unwrap(), "k").is_err());
     }
 
     #[test]

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use vault::device::{Answer, Effect, Pool};
 use vault::{
-    Agreement, AgreementFacet, AgreementKey, Capabilities, Custody, Error, Inventory, KeyHandle, KeyInfo,
-    KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending, Purpose, PurposeKind, Result, Scheme,
-    Sealing, SealingFacet, SecretBytes, Signature, Signing, SigningFacet, Vault, VaultId,
+    Agreement, AgreementFacet, AgreementKey, Algorithm, AttestationFacet, Capabilities, Custody, Error,
+    Inventory, KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending,
+    Purpose, PurposeKind, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature, Signing,
+    SigningFacet, Vault, VaultId, VerifyingKey,
 };
 
 use crate::address::Wanted;
 use crate::aead;
+use crate::attest::{self, Attester};
 use crate::desk::Desk;
 use crate::errors::Done;
 use crate::inventory;
@@ -31,6 +33,7 @@ pub struct TpmVault {
     tpm: String,
     ward: Arc<Ward>,
     pcrs: Option<Pcrs>,
+    attester: Attester,
     capabilities: Capabilities,
     pool: Arc<Pool<Desk>>,
 }
@@ -40,11 +43,12 @@ impl TpmVault {
         tpm: String,
         ward: Ward,
         pcrs: Option<Pcrs>,
+        attester: Attester,
         capabilities: Capabilities,
         pool: Arc<Pool<Desk>>,
     ) -> Self {
         let id = VaultId::new(format!("tpm:{}", ward.store.id()));
-        Self { id, tpm, ward: Arc::new(ward), pcrs, capabilities, pool }
+        Self { id, tpm, ward: Arc::new(ward), pcrs, attester, capabilities, pool }
     }
 
     /// Sees that the TPM is the one of this vault.
@@ -227,6 +231,10 @@ impl Vault for TpmVault {
         Some(self)
     }
 
+    fn attestation(&self) -> Option<&dyn AttestationFacet> {
+        Some(self)
+    }
+
     fn listing(&self) -> Option<&dyn ListingFacet> {
         Some(self)
     }
@@ -260,6 +268,21 @@ impl SigningFacet for TpmVault {
             let mine = self.mine(key)?;
             let digest: [u8; 32] = Sha256::digest(message).into();
             self.request(move |link, ward| operations::sign(link, ward, &mine.source, &digest)).await
+        })
+    }
+}
+
+impl AttestationFacet for TpmVault {
+    fn attest<'a>(&'a self, key: &'a KeyHandle<Signing>) -> Pending<'a, KeyEvidence> {
+        Box::pin(async move {
+            let mine = self.mine(key)?;
+            let chain = self.attester.chain()?;
+            let (by, point) = (self.attester.key, key.public().as_bytes().to_vec());
+            let extra = vault::binding(&point);
+            let said = self
+                .request(move |link, ward| attest::certify(link, ward, &mine.source, by, &point, &extra))
+                .await?;
+            attest::evidence(said, chain, &self.attester)
         })
     }
 }

@@ -94,7 +94,7 @@ fn capabilities(version: Version, presence: Presence) -> Capabilities {
     let line = |algorithm, note| Capability { algorithm, protection: Protection::Hardware, presence, note };
     let mut lines = vec![
         line(Algorithm::EcdsaP256, quirks::ecdsa_note(version)),
-        line(Algorithm::EcdhP256, ""),
+        line(Algorithm::EcdhP256, quirks::ecdh_note(version)),
         line(Algorithm::EciesP256, "the card agrees, this program encrypts"),
     ];
     if quirks::has_curve25519(version) {

@@ -51,6 +51,15 @@ pub(crate) fn has_aes(version: Version) -> bool {
     (version.major, version.minor, version.patch) >= (5, 4, 2)
 }
 
+/// What follows from that for who only agrees on P-256.
+pub(crate) fn ecdh_note(version: Version) -> &'static str {
+    if has_curve25519(version) {
+        ""
+    } else {
+        "no X25519 below firmware 5.7: channel keys are software keys that the card seals"
+    }
+}
+
 /// **ECDSA before 5.7 leaks its nonce to whoever has the card in hands** (YSA-2024-03, "EUCLEAK").
 pub(crate) fn ecdsa_note(version: Version) -> &'static str {
     if has_curve25519(version) {

@@ -109,15 +109,23 @@ fn identity(context: &Context, wanted: Option<Name>) -> Result<Name> {
     Ok(name)
 }
 
-/// What is stored of what a device said of the identity's primary key, or what it says now.
+/// What the device says now of the identity's primary key; when it cannot be asked, what is stored of what it said. Asked
+/// first, because certificates are renewed.
 fn key_attestation(context: &Context, name: &Name) -> Result<Vec<u8>> {
     let home = context.home()?;
     let key = home.identity(name)?.own_key()?.clone();
-    if let Some(stored) = home.key_attestation(key.public()?.as_bytes())? {
-        return Ok(stored);
-    }
     let signer = vault::block_on(key.open(context.vaults()?))?;
-    Ok(gather(context, &signer)?.encode()?)
+    let error = match gather(context, &signer) {
+        Ok(said) => return Ok(said.encode()?),
+        Err(error) => error,
+    };
+    match home.key_attestation(key.public()?.as_bytes())? {
+        Some(stored) => {
+            context.output.note(&format!("what the device said of the key before is shown: {error}"));
+            Ok(stored)
+        }
+        None => Err(error),
+    }
 }
 
 fn redeem(context: &Context, client: &dyn Ask, ticket: &TicketText, shown: Option<&[u8]>) -> Result<()> {
