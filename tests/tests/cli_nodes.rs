@@ -9,7 +9,7 @@
 )]
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ockam_kms_tests::cli::Kms;
 use ockam_kms_tests::ockam_kms;
@@ -197,6 +197,44 @@ fn credentials_open_what_a_policy_guards() {
     assert_silent(&kms, "n2", &echo(&foreign));
     let own = channel(&kms, "n2", "/node/guarded/service/api", &["--credential", &credential]);
     assert_eq!(shout(&kms, "n2", &echo(&own)), "hello");
+}
+
+#[test]
+fn a_node_of_a_project_renews_its_credential_and_its_channels_see_it() {
+    let kms = Kms::new();
+    let enroller = run(&kms, &["identity", "create", "enroller"]);
+    run(&kms, &["identity", "create", "member"]);
+    let trusted = format!("{{\"{enroller}\":{{\"ockam-role\":\"enroller\"}}}}");
+    let create = ["authority", "create", "--project-identifier", "demo", "--trusted-identities", &trusted];
+    let doors = ["--http-address", "127.0.0.1:0", "--credential-ttl", "60s"];
+    run(&kms, &[&create[..], &doors].concat());
+    let shown = kms.run_apart(&["authority", "show", "--output", "json"], b"").code(0).json();
+    let route = format!("http://{}", shown["http_address"].as_str().unwrap());
+    let authority = run(&kms, &["identity", "show", "authority-demo", "--full", "--encoding", "hex"]);
+    let at = ["--authority-route", &route, "--authority-identity", &authority];
+    let ticket = ["project", "ticket", "-a", "role=member", "--identity", "enroller"];
+    let ticket = run(&kms, &[&ticket[..], &at].concat());
+    let _ = kms.run_apart(&["project", "enroll", "-", "--identity", "member"], ticket.as_bytes()).code(0);
+    let ends = || {
+        let stored = kms.run_apart(&["credential", "list", "--output", "json"], b"").code(0).json();
+        stored[0]["expires_at"].as_u64().unwrap()
+    };
+    // Both know the project's authority: it is the default project.
+    run(&kms, &["node", "create", "guarded", "--identity", "enroller"]);
+    run(&kms, &["node", "create", "n1", "--identity", "member"]);
+    let (first, through) = (ends(), channel(&kms, "n1", "/node/guarded/service/api", &[]));
+    let echo = format!("{through}/service/echo");
+    assert_eq!(shout(&kms, "n1", &echo), "hello");
+    let start = Instant::now();
+    while ends() == first {
+        assert!(start.elapsed() < Duration::from_secs(300), "it is not renewed");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // The first one has ended, and the channel is the same.
+    while SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() <= first {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(shout(&kms, "n1", &echo), "hello");
 }
 
 #[test]

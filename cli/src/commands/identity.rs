@@ -254,12 +254,14 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
     let writer = context.writer()?;
     for name in &names {
         context.refuse_while_rotating(Some(name))?;
-        if let Some(server) = home.server_of_identity(name)? {
+        let servers = home.servers()?.into_iter();
+        let mut using = servers.filter(|(_, record, running)| *running && record.identity == name.as_str());
+        if let Some((server, ..)) = using.next() {
             return Err(Error::new(
                 Kind::Denied,
                 format!("the identity `{name}` is used by the server `{server}`"),
             )
-            .with_hint(format!("stop it first: `ockam-kms authority stop {server}`")));
+            .with_hint(format!("stop it first: `ockam-kms node stop {server}`")));
         }
     }
     for name in &names {
@@ -291,7 +293,10 @@ fn preview_of_delete(home: &Home, names: &[Name], keep_keys: bool) -> Result<Pre
         }
         for (server, record, running) in home.servers()? {
             if running && record.identity == name.as_str() {
-                preview.needed_by(format!("the server `{server}`, which issues by it"));
+                preview.needed_by(match record.node {
+                    Some(_) => format!("the node `{server}`"),
+                    None => format!("the server `{server}`, which issues by it"),
+                });
             }
         }
         let about = record.identifier();

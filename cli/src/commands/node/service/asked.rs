@@ -138,7 +138,11 @@ impl Service {
         };
         way.route = channel.route.clone();
         self.forget_ways().await;
-        self.kept().ways.insert(channel.address.clone(), way);
+        let mut kept = self.kept();
+        kept.ways.insert(channel.address.clone(), way);
+        if *party != PartyAsk::default() {
+            kept.as_others.insert(channel.address.clone());
+        }
         Ok(channel_json(&channel))
     }
 
@@ -152,6 +156,7 @@ impl Service {
             let stays = |address: &Address| open.contains(address) || relays.contains(address);
             let (stay, gone) = all.into_iter().partition(|(address, _)| stays(address));
             kept.ways = stay;
+            kept.as_others.retain(|address| open.contains(address));
             let gone: HashMap<_, _> = gone;
             gone.into_values().collect()
         };
