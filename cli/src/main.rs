@@ -15,6 +15,7 @@ mod hardening;
 mod hints;
 mod interrupt;
 mod output;
+mod piping;
 mod progress;
 #[cfg(feature = "tpm")]
 mod quiet;

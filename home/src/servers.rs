@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use sha2::{Digest, Sha256};
 use vault::durable;
 
 use crate::error::{Error, Kind, Result};
-use crate::home::{Home, Writer};
+use crate::home::{Home, Writer, stored_name};
 use crate::record::{Name, Records};
 
 /// What is known of a server.
@@ -74,20 +73,6 @@ impl ServerRecord {
         let scheme = if self.tls { "https" } else { "http" };
         self.http_address.as_ref().map(|address| format!("{scheme}://{address}"))
     }
-
-    /// The route to its listener of secure channels, when it has a TCP listener. Whoever is on another machine puts that
-    /// machine's name in the place of an address that is only good here.
-    #[must_use]
-    pub fn channel_route(&self) -> Option<String> {
-        let address: SocketAddr = self.tcp_address.as_ref()?.parse().ok()?;
-        let ip = match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        let protocol = if ip.is_ipv4() { "ip4" } else { "ip6" };
-        Some(format!("/{protocol}/{ip}/tcp/{}/service/api", address.port()))
-    }
 }
 
 /// Held by a server while it lives.
@@ -130,6 +115,31 @@ impl Home {
         Ok(servers.into_iter().find(|(_, record, running)| *running && uses(record)).map(|(name, _, _)| name))
     }
 
+    /// The name of the default node, if there is one.
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub fn default_node(&self) -> Result<Option<Name>> {
+        let Some(name) = self.defaults()?.node.as_deref().map(stored_name).transpose()? else {
+            return Ok(None);
+        };
+        Ok(self.server_records().find(&name)?.map(|_| name))
+    }
+
+    /// Makes this node the default.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub fn set_default_node(&self, writer: &Writer, name: &Name) -> Result<()> {
+        if self.server_records().get(name)?.node.is_none() {
+            return Err(Error::new(Kind::Invalid, format!("the server `{name}` is no node"))
+                .with_hint("`ockam-kms node list` shows which are nodes"));
+        }
+        let mut defaults = self.defaults()?;
+        defaults.node = Some(name.to_string());
+        self.set_defaults(writer, &defaults)
+    }
+
     /// Takes the lock of a server, for as long as the process lives.
     ///
     /// # Errors
@@ -163,7 +173,15 @@ impl Home {
     /// # Errors
     /// [`Kind::NotFound`].
     pub fn remove_server(&self, writer: &Writer, name: &Name) -> Result<()> {
-        self.server_records().remove(writer, name)
+        self.server_records().remove(writer, name)?;
+        let mut defaults = self.defaults()?;
+        if defaults.node.as_deref() == Some(name.as_str()) {
+            let rest = self.server_records().list()?;
+            defaults.node =
+                rest.iter().find(|(_, one)| one.node.is_some()).map(|(first, _)| first.to_string());
+            self.set_defaults(writer, &defaults)?;
+        }
+        Ok(())
     }
 
     /// Kills a server that runs, without a word to it: what it has answered is kept, what it was doing is cut.

@@ -410,7 +410,7 @@ impl Mailbox {
         match tokio::time::timeout(wait, self.receiver.recv()).await {
             Ok(Some(message)) => Ok(message),
             Ok(None) => Err(Error::new(Kind::Unavailable, "the node ended before an answer came")),
-            Err(_) => Err(Error::new(Kind::Unavailable, format!("no answer came within {wait:?}")).with_hint(
+            Err(_) => Err(Error::new(Kind::Unavailable, "no answer came in time").with_hint(
                 "the route leads nowhere, or who is there may not be reached or does not answer: their log tells which",
             )),
         }

@@ -1,4 +1,4 @@
-//! `authority …`, `node …`, `audit …`
+//! `authority …`, `audit …`
 
 use std::path::PathBuf;
 
@@ -125,22 +125,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum NodeVerb {
-    /// List the servers
-    #[command(after_help = "Example:\n  ockam-kms node list")]
-    List,
-    /// Show a server
-    #[command(after_help = "Example:\n  ockam-kms node show authority-demo")]
-    Show(Named),
-    /// Stop a server, after the requests under way
-    #[command(after_help = "Example:\n  ockam-kms node stop authority-demo")]
-    Stop(Stop),
-    /// Forget a server that does not run, and remove its data in the home
-    #[command(after_help = "Example:\n  ockam-kms node delete authority-demo --yes")]
-    Delete(Delete),
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Named {
     /// The name; not needed while there is only one
@@ -179,21 +163,6 @@ pub(crate) struct ShowAuthority {
     /// The certificate of the CA that issued the authority's TLS certificate, as PEM, when it is none that this system trusts
     #[arg(long, value_name = "PATH")]
     pub(crate) authority_ca: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Delete {
-    /// The name
-    pub(crate) name: String,
-    /// Stop it first when it runs
-    #[arg(short, long)]
-    pub(crate) force: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    pub(crate) yes: bool,
-    /// Say what would be destroyed and what depends on it, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

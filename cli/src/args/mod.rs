@@ -5,9 +5,15 @@ pub(crate) mod conflict;
 pub(crate) mod credential;
 pub(crate) mod identity;
 pub(crate) mod key;
+pub(crate) mod message;
+pub(crate) mod node;
 pub(crate) mod policy;
 pub(crate) mod program;
 pub(crate) mod project;
+pub(crate) mod relay;
+pub(crate) mod secure_channel;
+pub(crate) mod service;
+pub(crate) mod tcp;
 pub(crate) mod vault;
 
 use std::path::PathBuf;
@@ -101,9 +107,33 @@ pub(crate) enum Noun {
     /// The credential authority: a server that enrols members and issues credentials
     #[command(subcommand)]
     Authority(authority::Verb),
-    /// Servers that run from this home
+    /// Nodes, which carry messages and secure channels, and other servers that run from this home
     #[command(subcommand)]
-    Node(authority::NodeVerb),
+    Node(node::Verb),
+    /// Secure channels, end to end over any number of nodes
+    #[command(subcommand)]
+    SecureChannel(secure_channel::Verb),
+    /// Where a node takes secure channels
+    #[command(subcommand)]
+    SecureChannelListener(secure_channel::ListenerVerb),
+    /// Messages
+    #[command(subcommand)]
+    Message(message::Verb),
+    /// TCP connections of a node
+    #[command(subcommand)]
+    TcpConnection(tcp::ConnectionVerb),
+    /// TCP listeners of a node
+    #[command(subcommand)]
+    TcpListener(tcp::ListenerVerb),
+    /// Services of a node
+    #[command(subcommand)]
+    Service(service::Verb),
+    /// Workers of a node
+    #[command(subcommand)]
+    Worker(service::WorkerVerb),
+    /// Relays: addresses at one node that lead to another
+    #[command(subcommand)]
+    Relay(relay::Verb),
     /// Taking part in a project: tickets and enrolment
     #[command(subcommand)]
     Project(project::Verb),
@@ -113,6 +143,9 @@ pub(crate) enum Noun {
     /// The audit log of an authority
     #[command(subcommand)]
     Audit(authority::AuditVerb),
+    /// Delete everything in the home, keys in software included, after stopping its servers
+    #[command(after_help = "Example:\n  ockam-kms reset --yes")]
+    Reset(program::Reset),
     /// Look for what is wrong with the home, its vaults, identities and servers, and say what to do; exit code 65 when
     /// something is
     #[command(after_help = "Examples:

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::credential::{Checking, Given};
+use super::node::At;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -17,6 +18,60 @@ pub(crate) enum Verb {
   ockam-kms policy check 'member and not banned'
   ockam-kms policy check '(or (= subject.team \"x\") (= subject.role \"lead\"))' --exit-code")]
     Check(Check),
+    /// Set who reaches a resource of a node, or all resources of a type
+    #[command(after_help = "Examples:
+  ockam-kms policy create --at n1 --resource echo --allow 'member and not guest'
+  ockam-kms policy create --at n1 --resource-type relay --allow '(= subject.role \"edge\")'")]
+    Create(Create),
+    /// Show a policy of a node
+    #[command(after_help = "Example:\n  ockam-kms policy show echo --at n1")]
+    Show(Which),
+    /// List the policies of a node
+    #[command(after_help = "Example:\n  ockam-kms policy list --at n1")]
+    List(List),
+    /// Forget a policy of a node
+    #[command(after_help = "Example:\n  ockam-kms policy delete echo --at n1 --yes")]
+    Delete(Delete),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// The type of resources that it is for: `echoer` or `relay`
+    #[arg(long, value_name = "TYPE", required_unless_present = "resource", conflicts_with = "resource")]
+    pub(crate) resource_type: Option<String>,
+    /// The resource that it is for
+    #[arg(long, value_name = "NAME")]
+    pub(crate) resource: Option<String>,
+    /// Who reaches it: a policy, in the short form or as an S-expression
+    #[arg(long, visible_alias = "expression", value_name = "POLICY", allow_hyphen_values = true)]
+    pub(crate) allow: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// What it is for: a resource, or a type of resources
+    pub(crate) resource: String,
+    #[command(flatten)]
+    pub(crate) at: At,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only that for this resource or type
+    pub(crate) resource: Option<String>,
+    #[command(flatten)]
+    pub(crate) at: At,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,19 @@ use clap::Args;
 use clap_complete::Shell;
 
 #[derive(Debug, Args)]
+pub(crate) struct Reset {
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// The same: there is nothing else of ours
+    #[arg(long, hide = true)]
+    pub(crate) all: bool,
+    /// Say what would be destroyed, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Completion {
     /// The shell
     #[arg(value_enum, required_unless_present = "named", conflicts_with = "named")]

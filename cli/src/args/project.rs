@@ -20,6 +20,9 @@ pub(crate) enum Verb {
   ockam-kms project enroll ticket.txt --identity member
   ockam-kms project enroll ticket.txt --identity member --attest-key")]
     Enroll(Enroll),
+    /// Store a project from a file, as JSON: how the reference stores one
+    #[command(after_help = "Example:\n  ockam-kms project import --project-file project.json")]
+    Import(Import),
     /// List the projects
     #[command(after_help = "Example:\n  ockam-kms project list")]
     List,
@@ -105,6 +108,13 @@ pub(crate) struct Enroll {
     /// Become a member and fetch no credential
     #[arg(long, hide = true)]
     pub(crate) skip_credential_issue: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The file
+    #[arg(long, value_name = "PATH|-", allow_hyphen_values = true)]
+    pub(crate) project_file: std::path::PathBuf,
 }
 
 #[derive(Debug, Args)]

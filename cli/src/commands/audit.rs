@@ -12,7 +12,8 @@ use home::{Home, Name, ServerRecord};
 use identity::Timestamp;
 use serde_json::{Value, json};
 
-use super::authority::{orphans_of, server_name, write_log};
+use super::authority::{orphans_of, write_log};
+use super::server;
 use crate::args::authority::{AuditVerb, Export, Orphans, VerifyLog};
 use crate::context::Context;
 use crate::error::{Error, Result, io, shown};
@@ -33,7 +34,7 @@ pub(crate) fn run(context: &Context, verb: AuditVerb) -> Result<Report> {
 
 fn export(context: &Context, export: &Export) -> Result<Report> {
     let home = context.read()?;
-    let name = server_name(home, export.at.as_deref())?;
+    let name = server::authority(home, export.at.as_deref())?;
     if let Some(to) = &export.to {
         let to = std::path::absolute(to)
             .map_err(|e| Error::invalid(format!("`{}` has no absolute path", to.display())).with_source(e))?;
@@ -108,7 +109,7 @@ fn open_store(context: &Context, home: &Home, name: &Name, record: &ServerRecord
 /// Lists the intents for which no signature was recorded. Those of a running authority may be on their way.
 fn orphans(context: &Context, orphans: &Orphans) -> Result<Report> {
     let home = context.read()?;
-    let name = server_name(home, orphans.at.as_deref())?;
+    let name = server::authority(home, orphans.at.as_deref())?;
     let (record, running) = home.server(&name)?;
     let store = if running { None } else { Some(open_store(context, home, &name, &record)?) };
     let (mut items, mut after) = (Vec::new(), None);

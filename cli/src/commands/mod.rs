@@ -8,11 +8,19 @@ mod credential;
 mod doctor;
 mod identity;
 mod key;
+mod message;
+mod node;
 mod policy;
 mod program;
 mod project;
+mod relay;
+mod reset;
 mod resolve;
 mod rotate;
+mod secure_channel;
+mod server;
+mod service;
+mod tcp;
 mod vault;
 
 use std::ffi::OsString;
@@ -28,10 +36,15 @@ use crate::error::{Error, Result};
 use crate::exit::Kind;
 use crate::interrupt;
 use crate::output::{Output, Report};
+use crate::piping;
 
 /// Parses the arguments, runs the command, writes what came out; returns the exit code.
 pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
     let early = Output { json: wants_json(&arguments), quiet: false, color: false };
+    let arguments = match piping::spliced(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return early.finish(Err(error)),
+    };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return early.finish(not_parsed(&error)),
@@ -60,7 +73,16 @@ fn dispatch(context: &Context, noun: Noun) -> Result<Report> {
         Noun::Completion(completion) => program::completion(&completion),
         Noun::Manpages(manpages) => program::manpages(&manpages),
         Noun::Authority(verb) => authority::run(context, verb),
-        Noun::Node(verb) => authority::run_node(context, verb),
+        Noun::Node(verb) => node::run(context, verb),
+        Noun::SecureChannel(verb) => secure_channel::run(context, verb),
+        Noun::SecureChannelListener(verb) => secure_channel::run_listener(context, verb),
+        Noun::Message(verb) => message::run(context, verb),
+        Noun::TcpConnection(verb) => tcp::run_connection(context, verb),
+        Noun::TcpListener(verb) => tcp::run_listener(context, verb),
+        Noun::Service(verb) => service::run(context, verb),
+        Noun::Worker(verb) => service::run_worker(context, verb),
+        Noun::Relay(verb) => relay::run(context, verb),
+        Noun::Reset(reset) => reset::run(context, &reset),
         Noun::Project(verb) => project::run(context, verb),
         Noun::ProjectMember(verb) => project::member::run(context, verb),
         Noun::Audit(verb) => audit::run(context, verb),

@@ -1,6 +1,8 @@
 //! `policy check`: what a text says, and what is likely not meant. `policy eval`: on a verified credential, whose attributes come from the proof of its verification and from nowhere else;
 //! or on attributes that were typed, to try things out.
 
+mod of_node;
+
 use policy_lang::{Comparison, Decision, Env, Policy, Warning};
 use serde_json::{Value, json};
 
@@ -16,6 +18,10 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
     match verb {
         Verb::Eval(eval) => decide(context, &eval),
         Verb::Check(check) => Ok(checked(context, &check)),
+        Verb::Create(create) => of_node::create(context, create),
+        Verb::Show(which) => of_node::show(context, &which),
+        Verb::List(list) => of_node::list(context, &list),
+        Verb::Delete(delete) => of_node::delete(context, delete),
     }
 }
 

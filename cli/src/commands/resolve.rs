@@ -57,7 +57,7 @@ pub(crate) fn identity(home: &Home, given: &str) -> Result<Identity> {
 
 /// What is known here about an identifier: by name with the keys here, or else the latest history that was seen of it.
 /// Says whether the identity is one's own.
-fn known(home: &Home, identifier: &Identifier) -> Result<Option<(IssuerBundle, bool)>> {
+pub(crate) fn known(home: &Home, identifier: &Identifier) -> Result<Option<(IssuerBundle, bool)>> {
     let mut latest: Option<Identity> = home.known_identity(identifier)?;
     let mut histories = Vec::new();
     for (_, record) in home.identities()? {

@@ -10,6 +10,7 @@ pub(super) struct Redactor {
     identifiers: Vec<String>,
     hashes: Vec<String>,
     keys: Vec<String>,
+    addresses: Vec<String>,
 }
 
 impl Redactor {
@@ -19,6 +20,7 @@ impl Redactor {
             identifiers: Vec::new(),
             hashes: Vec::new(),
             keys: Vec::new(),
+            addresses: Vec::new(),
         }
     }
 
@@ -59,6 +61,9 @@ impl Redactor {
         if word.len() > 64 && hex(word) {
             return whole("<hex>".to_owned());
         }
+        if word.len() == 32 && hex(word) && before.ends_with(['/', '#']) {
+            return whole(format!("<address {}>", number(&mut self.addresses, word)));
+        }
         // A UUID: what a service calls a key.
         let parts: Vec<_> = after.get(..28).unwrap_or_default().split('-').collect();
         if word.len() == 8
@@ -73,7 +78,8 @@ impl Redactor {
         if random || (word.len() == 16 && hex(word)) {
             return whole("<random>".to_owned());
         }
-        if before.ends_with("127.0.0.1:") && digits(word) {
+        let host = before.ends_with("127.0.0.1:") || before.ends_with("127.0.0.1/tcp/");
+        if host && digits(word) {
             return whole("<port>".to_owned());
         }
         if (before.ends_with("\"pid\":") || before.ends_with("process ")) && digits(word) {
@@ -110,16 +116,18 @@ mod tests {
     #[test]
     fn what_is_random_gets_a_name() {
         let mut redactor = Redactor::new(Path::new("/some/dir"));
-        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let (a, b, c) = ("a".repeat(64), "b".repeat(64), "c".repeat(32));
         let text = format!(
             "I{a} I{b} I{a} {a} {b}{b} /some/dir/x default-0123456789abcdef vault-01234567 127.0.0.1:4100 \
              2026-11-22T18:00:00Z (1795370400) \"pid\":77, 8 words é \
+             /ip4/127.0.0.1/tcp/4100/service/{c}/service/{c} \
              key-id=1234abcd-12ab-34cd-56ef-1234567890ab;name=x abcd1234-12ab-34cd-56ef-1234567890ab"
         );
         assert_eq!(
             redactor.redact(&text),
             "I<1> I<2> I<1> <hash of I<1>> <hex> DIR/x default-<random> vault-<random> 127.0.0.1:<port> \
-             <time> (<time>) \"pid\":<pid>, 8 words é key-id=<key 1>;name=x <key 2>"
+             <time> (<time>) \"pid\":<pid>, 8 words é \
+             /ip4/127.0.0.1/tcp/<port>/service/<address 1>/service/<address 1> key-id=<key 1>;name=x <key 2>"
         );
     }
 }

@@ -282,16 +282,6 @@ pub(super) fn default_store(home: &Home, server: &Name) -> PathBuf {
     home.path().join("servers").join(format!("{server}.db"))
 }
 
-/// Where a server in the background writes what it says.
-pub(super) fn log_file(home: &Home, server: &Name) -> PathBuf {
-    home.path().join("servers").join(format!("{server}.log"))
-}
-
-/// The same of the run before.
-pub(super) fn old_log_file(home: &Home, server: &Name) -> PathBuf {
-    home.path().join("servers").join(format!("{server}.log.1"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

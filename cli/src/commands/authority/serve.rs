@@ -1,6 +1,5 @@
 //! The authority itself: in the foreground, until it is told to end.
 
-use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +14,13 @@ use home::rotation::{self, NoServer};
 use home::{Home, Name, NewKey, ServerRecord, Writer};
 use identity::{Clock as _, Identifier, SystemClock};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing_subscriber::EnvFilter;
-use vault::SecretBytes;
 
-use super::background::GO;
 use super::control::{Keys, Running, Shown};
 use super::plan::Plan;
 use super::show;
-use crate::args::authority::LogFormat;
+use crate::commands::server::process::{self, Signals, end_with_starter, until_told};
 use crate::context::{Context, recovery_text};
 use crate::error::{Error, Result};
 use crate::exit::Kind;
@@ -38,27 +33,10 @@ const TICK: Duration = Duration::from_secs(30);
 const OWN_FILES: usize = 48;
 /// How long what was asked on the control socket may take to end.
 const CONTROL_WAIT: Duration = Duration::from_secs(30);
-/// The variable that says what goes to the log, as `tracing` filters are written.
-const LOG: &str = "OCKAM_KMS_LOG";
 
 pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Report> {
-    if detached {
-        // Away from the terminal of whoever started us: its end is not ours.
-        let _ = rustix::process::setsid();
-    }
-    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        // On a full disk a line is lost, and not the thread that wrote it.
-        .log_internal_errors(false);
-    // Only the first logger of a process counts, and there is no other.
-    let _ = match plan.log_format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().try_init(),
-    };
     let home = context.home()?;
+    process::begin(home, &plan.name, plan.log_format, detached);
     // For as long as this process lives, also when it ends without a word.
     let _lock = home.lock_server(&plan.name)?;
     // Before anything is made: a door that cannot be opened leaves nothing behind.
@@ -313,55 +291,6 @@ async fn serve(
     }
     tracing::info!("ended");
     Ok(())
-}
-
-/// The signals that end a server in order.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn watch() -> Result<Self> {
-        let watch = |kind| {
-            signal(kind)
-                .map_err(|e| Error::new(Kind::Internal, "signals cannot be waited for").with_source(e))
-        };
-        Ok(Self { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? })
-    }
-}
-
-async fn until_told(stopping: &mut watch::Receiver<bool>, mut signals: Signals) -> &'static str {
-    tokio::select! {
-        _ = signals.terminate.recv() => "told by a signal",
-        _ = signals.interrupt.recv() => "interrupted",
-        _ = stopping.wait_for(|stop| *stop) => "told through the control socket",
-    }
-}
-
-/// Ends when whoever started us has gone away before it saw that we are ready.
-fn end_with_starter(stop: watch::Sender<bool>) {
-    let watcher = move || {
-        let mut seen = Vec::new();
-        // Secrets that nobody asked for stand before the word.
-        let mut byte = [0_u8; 1];
-        let mut input = match crate::secret_input::stdin() {
-            Ok(input) => input,
-            Err(_) => return,
-        };
-        while let Ok(1) = input.read(&mut byte) {
-            seen.extend_from_slice(&byte);
-            if seen.ends_with(GO) {
-                return;
-            }
-        }
-        drop(SecretBytes::new(seen));
-        tracing::warn!("whoever started this server has gone away");
-        let _ = stop.send(true);
-    };
-    if let Err(error) = std::thread::Builder::new().name("starter".to_owned()).spawn(watcher) {
-        tracing::warn!(%error, "cannot watch whoever started this server");
-    }
 }
 
 /// Renews the credential key ahead of its end, and finishes what was cut off.

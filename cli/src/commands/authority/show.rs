@@ -4,9 +4,9 @@ use home::control::{Ask, ask};
 use home::{Home, Name};
 use serde_json::{Value, json};
 
-use super::{json_server, plain_server, server_name};
 use crate::args::authority::ShowAuthority;
 use crate::commands::client::Place;
+use crate::commands::server::{self, channel_route, json_server, plain_server};
 use crate::context::{Context, name};
 use crate::error::Result;
 use crate::output::{Report, table, time};
@@ -15,9 +15,9 @@ pub(super) fn run(context: &Context, which: &ShowAuthority) -> Result<Report> {
     let home = context.read()?;
     let elsewhere = which.project.is_some() || which.authority_route.is_some();
     let server = match &which.name {
-        Some(given) => Some(server_name(home, Some(name("a server", given)?.as_str()))?),
-        None if elsewhere || home.servers()?.is_empty() => None,
-        None => Some(server_name(home, None)?),
+        Some(given) => Some(server::authority(home, Some(name("a server", given)?.as_str()))?),
+        None if elsewhere || !has_authority(home)? => None,
+        None => Some(server::authority(home, None)?),
     };
     match (server, which.issuer_bundle) {
         (Some(server), false) => local(home, &server),
@@ -30,14 +30,18 @@ pub(super) fn run(context: &Context, which: &ShowAuthority) -> Result<Report> {
     }
 }
 
-/// A server of this home, with what it says of itself when it runs.
-pub(super) fn local(home: &Home, name: &Name) -> Result<Report> {
+fn has_authority(home: &Home) -> Result<bool> {
+    Ok(home.servers()?.iter().any(|(_, record, _)| record.kind == server::AUTHORITY))
+}
+
+/// An authority of this home, with what it says of itself when it runs.
+pub(crate) fn local(home: &Home, name: &Name) -> Result<Report> {
     let (record, running) = home.server(name)?;
     let status = if running { ask(&home.control_socket(name), &Ask::Status).ok() } else { None };
     let identifier =
         home.identity(&Name::new(&record.identity)?).map(|record| record.identifier().to_string()).ok();
-    let mut json = json_server(name, &record, running);
-    let mut plain = plain_server(name, &record, running);
+    let mut json = json_server(home, name, &record, running)?;
+    let mut plain = plain_server(home, name, &record, running)?;
     if let Value::Object(map) = &mut json {
         map.insert("identifier".to_owned(), identifier.clone().map_or(Value::Null, Value::String));
         map.insert("status".to_owned(), status.clone().unwrap_or(Value::Null));
@@ -75,8 +79,8 @@ pub(super) fn local(home: &Home, name: &Name) -> Result<Report> {
 pub(super) fn created(home: &Home, name: &Name) -> Result<Report> {
     let (record, running) = home.server(name)?;
     let identifier = home.identity(&Name::new(&record.identity)?)?.identifier().to_string();
-    let doors: Vec<_> = record.channel_route().into_iter().chain(record.url()).collect();
-    let mut json = json_server(name, &record, running);
+    let doors: Vec<_> = channel_route(&record).into_iter().chain(record.url()).collect();
+    let mut json = json_server(home, name, &record, running)?;
     if let Value::Object(map) = &mut json {
         map.insert("identifier".to_owned(), Value::String(identifier.clone()));
         // The one that everybody's clients understand, where it is open.

@@ -20,7 +20,10 @@ pub(super) fn look(chart: &mut Chart, home: &Home) {
             chart.warning(
                 CHECK,
                 format!("the server `{name}` does not run"),
-                "start it as before with `ockam-kms authority create`, or forget it with `ockam-kms node delete`",
+                match record.node {
+                    Some(_) => format!("`ockam-kms node start {name}` starts it, `ockam-kms node delete {name}` forgets it"),
+                    None => "start it as before with `ockam-kms authority create`, or forget it with `ockam-kms node delete`".to_owned(),
+                },
             );
         }
         if home.identities().is_ok_and(|all| all.iter().all(|(known, _)| known.as_str() != record.identity)) {
@@ -55,7 +58,12 @@ fn one(chart: &mut Chart, home: &Home, name: &Name, record: &ServerRecord) {
         chart.warning(
             CHECK,
             format!("the server `{name}` is of version {version}, this program of {ours}"),
-            format!("ockam-kms authority stop {name}, then `ockam-kms authority create` as before"),
+            match record.node {
+                Some(_) => format!("ockam-kms node stop {name}, then `ockam-kms node start {name}`"),
+                None => {
+                    format!("ockam-kms authority stop {name}, then `ockam-kms authority create` as before")
+                }
+            },
         );
     }
 }

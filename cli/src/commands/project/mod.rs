@@ -1,6 +1,7 @@
 //! `project …`
 
 mod enroll;
+mod import;
 pub(crate) mod member;
 mod ticket;
 
@@ -19,6 +20,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
     match verb {
         Verb::Ticket(ticket) => ticket::run(context, &ticket),
         Verb::Enroll(enroll) => enroll::run(context, &enroll),
+        Verb::Import(import) => import::run(context, &import),
         Verb::List => list(context),
         Verb::Show(show) => self::show(context, &show),
     }

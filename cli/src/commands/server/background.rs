@@ -1,6 +1,7 @@
-//! Starting an authority in the background: another process of this program, in a session of its own, whose words go to a
+//! Starting a server in the background: another process of this program, in a session of its own, whose words go to a
 //! log in the home. Comes back when it is ready, or with what it said; nothing is left running then.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,19 +10,17 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use home::Home;
 use home::control::{Ask, ask};
+use home::{Home, Name};
 use serde_json::Value;
 use signal_hook::consts::SIGINT;
 use vault::{Ask as Question, Interact as _};
 
-use super::plan::{Plan, log_file, old_log_file};
-use super::show;
+use super::{log_file, old_log_file};
 use crate::context::Context;
 use crate::error::{Error, Result, io};
 use crate::exit::Kind;
 use crate::interrupt;
-use crate::output::Report;
 use crate::progress;
 use crate::secret_input::Source;
 
@@ -32,39 +31,48 @@ const MAX_TAIL: u64 = 64 * 1024;
 /// What tells the server that whoever started it has seen it: without, it ends.
 pub(super) const GO: &[u8] = b"go\n";
 
-pub(super) fn run(context: &Context, plan: &Plan) -> Result<Report> {
+/// A server that is to be started.
+pub(crate) struct Launch<'a> {
+    pub(crate) name: &'a Name,
+    /// What is said while it is waited for.
+    pub(crate) waiting: &'static str,
+    /// The arguments by which this program is the server.
+    pub(crate) arguments: Vec<OsString>,
+}
+
+/// Starts it, and comes back when it is ready.
+pub(crate) fn run(context: &Context, plan: &Launch<'_>) -> Result<()> {
     let home = context.home()?;
-    if home.servers()?.iter().any(|(name, _, running)| *running && *name == plan.name) {
+    if home.servers()?.iter().any(|(name, _, running)| *running && name == plan.name) {
         return Err(Error::new(
             Kind::AlreadyExists,
             format!("the server `{}` is already running", plan.name),
         )
-        .with_hint("stop it first, or choose another name with --name"));
+        .with_hint("stop it first, or choose another name"));
     }
     // A server that is being started is ended in order, or not at all.
     let _whole = interrupt::hold();
-    let log_path = log_file(home, &plan.name);
+    let log_path = log_file(home, plan.name);
     let log = open_log(home, plan, &log_path)?;
     let mut child = Started::spawn(context, plan, &log)?;
-    let waiting = progress::waiting(context.output, "waiting for the authority to be ready");
+    let waiting = progress::waiting(context.output, plan.waiting);
     wait_until_ready(home, plan, &mut child, &log_path)?;
     drop(waiting);
-    child.release()?;
-    show::created(home, &plan.name)
+    child.release()
 }
 
 /// A server that said why it did not start leaves no trace; a log that has to be read stays.
-fn forget_log(home: &Home, plan: &Plan, log: &Path) {
-    let old = old_log_file(home, &plan.name);
+fn forget_log(home: &Home, plan: &Launch<'_>, log: &Path) {
+    let old = old_log_file(home, plan.name);
     // A log that is left over does no harm.
     let _ = if old.exists() { std::fs::rename(old, log) } else { std::fs::remove_file(log) };
 }
 
 /// The log of this run; that of the run before is kept beside.
-fn open_log(home: &Home, plan: &Plan, path: &Path) -> Result<File> {
+fn open_log(home: &Home, plan: &Launch<'_>, path: &Path) -> Result<File> {
     let directory = home.path().join("servers");
     vault::durable::create_dir(&directory).map_err(|e| io("create", &directory, e))?;
-    let _ = std::fs::rename(path, old_log_file(home, &plan.name));
+    let _ = std::fs::rename(path, old_log_file(home, plan.name));
     File::options().create(true).append(true).mode(0o600).open(path).map_err(|e| io("write", path, e))
 }
 
@@ -72,7 +80,7 @@ fn open_log(home: &Home, plan: &Plan, path: &Path) -> Result<File> {
 struct Started(Option<Child>);
 
 impl Started {
-    fn spawn(context: &Context, plan: &Plan, log: &File) -> Result<Self> {
+    fn spawn(context: &Context, plan: &Launch<'_>, log: &File) -> Result<Self> {
         let program = std::env::current_exe()
             .map_err(|e| Error::new(Kind::Internal, "the program cannot be found again").with_source(e))?;
         let failed = |e| Error::new(Kind::Internal, "the server cannot be started").with_source(e);
@@ -94,7 +102,7 @@ impl Started {
                 None => {}
             }
         }
-        command.args(plan.arguments());
+        command.args(&plan.arguments);
         command
             .stdin(Stdio::piped())
             .stdout(log.try_clone().map_err(failed)?)
@@ -151,9 +159,9 @@ impl Drop for Started {
     }
 }
 
-fn wait_until_ready(home: &Home, plan: &Plan, child: &mut Started, log: &Path) -> Result<()> {
+fn wait_until_ready(home: &Home, plan: &Launch<'_>, child: &mut Started, log: &Path) -> Result<()> {
     let start = Instant::now();
-    let socket = home.control_socket(&plan.name);
+    let socket = home.control_socket(plan.name);
     let pid = child.child()?.id();
     loop {
         let ended = child.child()?.try_wait();

@@ -1,0 +1,149 @@
+//! Asking a node: which one is meant, what names in a route stand for, and what it answers.
+
+use std::time::Duration;
+
+use home::control::{self, Ask, NodeAsk};
+use home::{Home, Name};
+use node::multiaddr::{MultiAddr, Part};
+use serde_json::Value;
+
+use super::plan::Plan;
+use super::serve::{prepare, runtime};
+use super::service::Service;
+use crate::args::node::Trust;
+use crate::commands::server::{NODE, multiaddr, node_name};
+use crate::context::{Context, optional_name};
+use crate::error::{Error, Result};
+use crate::exit::Kind;
+use crate::output::{Report, blocks};
+use crate::progress;
+
+/// How much longer than the node itself its answer is waited for.
+const MARGIN: Duration = Duration::from_secs(20);
+
+/// A node that runs.
+pub(crate) struct Asked<'a> {
+    context: &'a Context,
+    pub(crate) name: Name,
+}
+
+impl<'a> Asked<'a> {
+    /// The node that was named, as `n1` or `/node/n1`; else the default one, which is made when there is none.
+    pub(crate) fn find(context: &'a Context, given: Option<&str>) -> Result<Self> {
+        let home = context.read()?;
+        let name = match (given, home.default_node()?) {
+            (Some(given), _) => node_name(given)?,
+            (None, Some(name)) => name,
+            (None, None) => super::make_default(context)?,
+        };
+        let (record, running) = home.server(&name)?;
+        if record.kind != NODE {
+            return Err(Error::new(Kind::Unsupported, format!("the server `{name}` is no node"))
+                .with_hint("`ockam-kms node list` shows which are nodes"));
+        }
+        if !running {
+            return Err(Error::new(Kind::Unavailable, format!("the node `{name}` does not run"))
+                .with_hint(format!("`ockam-kms node start {name}` starts it")));
+        }
+        Ok(Self { context, name })
+    }
+
+    /// Asks for something that is done at once.
+    pub(crate) fn ask(&self, ask: NodeAsk) -> Result<Value> {
+        self.ask_within(ask, MARGIN)
+    }
+
+    /// Asks for something that may take this long.
+    pub(crate) fn ask_within(&self, ask: NodeAsk, wait: Duration) -> Result<Value> {
+        let _waiting = progress::waiting(self.context.output, "waiting for an answer");
+        let socket = self.context.home()?.control_socket(&self.name);
+        Ok(control::ask_within(&socket, &Ask::Node(ask), wait.saturating_add(MARGIN))?)
+    }
+
+    /// The items of a list.
+    pub(crate) fn list(&self, ask: NodeAsk) -> Result<Vec<Value>> {
+        match self.ask(ask)? {
+            Value::Array(items) => Ok(items),
+            _ => Err(Error::new(Kind::Internal, "the node's answer is no list")),
+        }
+    }
+}
+
+/// Asks a node that lives in this process for as long as that takes.
+pub(crate) fn ask_here(
+    context: &Context,
+    identity: Option<&str>,
+    trust: &Trust,
+    ask: NodeAsk,
+) -> Result<Value> {
+    let identity = optional_name("an identity", identity)?;
+    let home = context.read()?;
+    let plan = Plan::passing(home, identity, trust)?;
+    let identity = prepare(context, &plan)?;
+    let runtime = runtime()?;
+    let answer = runtime.block_on(async {
+        let service =
+            Service::new(home.clone(), std::sync::Arc::clone(context.vaults()?), identity, &plan.record)?;
+        let answer = service.answer(ask).await;
+        service.stop().await;
+        answer
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    answer
+}
+
+/// Puts in place of each name of a node where it is reached.
+pub(crate) fn looked_up(home: &Home, route: &str) -> Result<String> {
+    let route: MultiAddr = route.parse()?;
+    let mut text = String::new();
+    for part in route.parts() {
+        match part {
+            Part::Node(given) => {
+                let name = node_name(given)?;
+                let (record, running) = home.server(&name)?;
+                let at = multiaddr(&record).filter(|_| running).ok_or_else(|| {
+                    Error::new(
+                        Kind::Unavailable,
+                        format!("the node `{name}` does not run, or has no TCP listener"),
+                    )
+                    .with_hint(format!("`ockam-kms node start {name}` starts it"))
+                })?;
+                text.push_str(&at);
+            }
+            Part::Project(name) => {
+                return Err(Error::new(
+                    Kind::Unsupported,
+                    format!("the project `{}` has no node of its own here", name.escape_debug()),
+                )
+                .with_hint("write the way to its node: /dnsaddr/HOST/tcp/PORT/secure/api"));
+            }
+            other => text.push_str(&MultiAddr::new(vec![other.clone()])?.to_string()),
+        }
+    }
+    Ok(text)
+}
+
+/// The text in a field of an answer.
+pub(crate) fn field(value: &Value, name: &str) -> String {
+    match value.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The item whose fields, any of these, have this text.
+pub(crate) fn pick(items: Vec<Value>, wanted: &str, fields: &[&str], what: &str) -> Result<Value> {
+    let bare = |text: &str| text.strip_prefix("/service/").unwrap_or(text).to_owned();
+    let is = |item: &Value| fields.iter().any(|name| bare(&field(item, name)) == bare(wanted));
+    items
+        .into_iter()
+        .find(is)
+        .ok_or_else(|| Error::new(Kind::NotFound, format!("there is no {what} `{}`", wanted.escape_debug())))
+}
+
+/// A list, as blocks of lines or as JSON.
+pub(crate) fn listed(items: Vec<Value>, plain: impl Fn(&Value) -> String, none: &str) -> Report {
+    let told: Vec<_> = items.iter().map(plain).collect();
+    Report::new(blocks(&told, none), Value::Array(items))
+}

@@ -1,0 +1,155 @@
+//! What a node is made with: from the command line, and from its record when it is started again.
+
+use std::ffi::OsString;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
+use home::{Home, Name, NodeRecord};
+use identity::{Identifier, Identity};
+
+use crate::args::authority::LogFormat;
+use crate::args::node::{Create, Trust};
+use crate::commands::server::{NODE, node_name};
+use crate::context::{Context, name, random_name};
+use crate::error::{Error, Result, shown};
+use crate::exit::Kind;
+use crate::secret_input::text;
+
+/// A node that is to be started.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) name: Name,
+    /// Who it is; the default identity, made when there is none, when nobody is named.
+    pub(super) identity: Option<Name>,
+    pub(super) record: NodeRecord,
+    pub(super) log_format: LogFormat,
+}
+
+impl Plan {
+    pub(super) fn new(context: &Context, create: &Create) -> Result<Self> {
+        let home = context.home()?;
+        let name = match create.name.as_deref() {
+            Some(given) => node_name(given)?,
+            None => free_name(home)?,
+        };
+        let identity =
+            create.identity.as_deref().map(|given| self::name("an identity", given)).transpose()?;
+        if let Some(identity) = &identity {
+            home.identity(identity)?.own_key()?;
+        }
+        let kept = match home.servers()?.into_iter().find(|(known, ..)| *known == name) {
+            Some((_, record, _)) if record.kind != NODE => {
+                return Err(Error::new(
+                    Kind::AlreadyExists,
+                    format!("there already is a server `{name}`, which is no node"),
+                )
+                .with_hint("choose another name"));
+            }
+            // What was decided about it by hand stays.
+            Some((_, record, _)) => record.node.unwrap_or_default().policies,
+            None => Default::default(),
+        };
+        address(&create.tcp_listener_address)?;
+        let trust = trusted(home, &create.trust)?;
+        let record = NodeRecord { listen: create.tcp_listener_address.clone(), policies: kept, ..trust };
+        Ok(Self { name, identity, record, log_format: create.log_format })
+    }
+
+    /// A node as its record has it.
+    pub(super) fn stored(home: &Home, name: &Name) -> Result<Self> {
+        let (server, _) = home.server(name)?;
+        let record = server.node.ok_or_else(|| {
+            Error::new(Kind::Unsupported, format!("the server `{name}` is no node"))
+                .with_hint("an authority is started by `ockam-kms authority create`, as before")
+        })?;
+        let identity = Some(self::name("an identity", &server.identity)?);
+        Ok(Self { name: name.clone(), identity, record, log_format: LogFormat::Text })
+    }
+
+    /// A node that lives in this process alone.
+    pub(super) fn passing(home: &Home, identity: Option<Name>, trust: &Trust) -> Result<Self> {
+        let record = trusted(home, trust)?;
+        Ok(Self { name: random_name("node")?, identity, record, log_format: LogFormat::Text })
+    }
+
+    pub(super) fn listen(&self) -> Result<SocketAddr> {
+        address(&self.record.listen)
+    }
+
+    /// The arguments that start the same plan in another process.
+    pub(super) fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["--output=json".into(), "--no-input".into()];
+        arguments.extend(["node", "create", "--foreground", "--detached"].map(OsString::from));
+        let mut pair = |option: &str, value: &str| arguments.push(format!("{option}={value}").into());
+        pair("--tcp-listener-address", &self.record.listen);
+        let identity = self.identity.as_ref().map(Name::to_string);
+        for (option, value) in [
+            ("--identity", &identity),
+            ("--project", &self.record.project),
+            ("--authority-identity", &self.record.authority),
+            ("--credential-scope", &self.record.credential_scope),
+        ] {
+            if let Some(value) = value {
+                pair(option, value);
+            }
+        }
+        if self.log_format == LogFormat::Json {
+            pair("--log-format", "json");
+        }
+        arguments.push(self.name.as_str().into());
+        arguments
+    }
+}
+
+/// `default` for the first node, and else a random name.
+fn free_name(home: &Home) -> Result<Name> {
+    let default = Name::new("default")?;
+    if home.default_node()?.is_none() && home.servers()?.iter().all(|(name, ..)| *name != default) {
+        return Ok(default);
+    }
+    random_name("node")
+}
+
+fn address(given: &str) -> Result<SocketAddr> {
+    given.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()).ok_or_else(|| {
+        Error::invalid(format!("`{}` is not an address and a port", shown(given)))
+            .with_hint("as in 127.0.0.1:4000")
+    })
+}
+
+/// Whose credentials count, as it is kept.
+fn trusted(home: &Home, trust: &Trust) -> Result<NodeRecord> {
+    let authority = match &trust.authority_identity {
+        Some(given) => {
+            let history = text(given, "change history")?;
+            Identity::import_hex(&history)?;
+            Some(history.to_string())
+        }
+        None => None,
+    };
+    if let Some(project) = &trust.project {
+        home.project_or_default(Some(project))?;
+    }
+    Ok(NodeRecord {
+        project: trust.project.clone(),
+        authority,
+        credential_scope: trust.credential_scope.clone(),
+        ..NodeRecord::default()
+    })
+}
+
+/// The authority whose credentials count: the one that was named, else that of the project that was named, else that of the
+/// default project, if there is one.
+pub(super) fn issuer(home: &Home, record: &NodeRecord) -> Result<Option<Identifier>> {
+    let history = match (&record.authority, &record.project) {
+        (Some(history), _) => history.clone(),
+        (None, Some(project)) => home.project_or_default(Some(project))?.authority_change_history,
+        (None, None) if home.defaults()?.project.is_some() => {
+            home.project_or_default(None)?.authority_change_history
+        }
+        (None, None) => return Ok(None),
+    };
+    let identity = Identity::import_hex(&history).map_err(|e| {
+        Error::new(Kind::Corrupt, "the stored history of the authority breaks its own rules").with_source(e)
+    })?;
+    Ok(Some(identity.identifier()))
+}

@@ -1,0 +1,174 @@
+//! The node itself: in the foreground, until it is told to end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use home::control::ControlSocket;
+use home::{Home, Name, NewKey, ServerRecord};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::control::Running;
+use super::party;
+use super::plan::Plan;
+use super::service::Service;
+use super::show;
+use crate::commands::authority::ensure_vault;
+use crate::commands::server::NODE;
+use crate::commands::server::process::{self, Signals, end_with_eof, end_with_starter, until_told};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::exit::Kind;
+use crate::interrupt;
+use crate::output::Report;
+
+/// How many requests are answered on the control socket at a time.
+const ASKED_AT_ONCE: usize = 64;
+/// How long what was asked on the control socket may take to end.
+const CONTROL_WAIT: Duration = Duration::from_secs(10);
+
+/// What ends a node beside a signal and the control socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EndsWith {
+    /// Whoever started it in the background, before it was seen ready.
+    Starter,
+    /// Standard input.
+    Input,
+    Nothing,
+}
+
+pub(super) fn run(context: &Context, plan: Plan, ends_with: EndsWith) -> Result<Report> {
+    let home = context.home()?;
+    process::begin(home, &plan.name, plan.log_format, ends_with == EndsWith::Starter);
+    // For as long as this process lives, also when it ends without a word.
+    let _lock = home.lock_server(&plan.name)?;
+    let identity = prepare(context, &plan)?;
+    let runtime = runtime()?;
+    let ended = runtime.block_on(serve(context, &plan, identity, ends_with));
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    ended.map(|()| Report::written())
+}
+
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(Kind::Exhausted, "the system gives no more threads").with_source(e))
+}
+
+/// Makes sure that the identity is there, with a channel key, and that what it is told to believe is known.
+pub(super) fn prepare(context: &Context, plan: &Plan) -> Result<Name> {
+    let home = context.home()?;
+    let identity = match &plan.identity {
+        Some(identity) => identity.clone(),
+        None => default_identity(context)?,
+    };
+    home.identity(&identity)?.own_key()?;
+    if let Some(history) = &plan.record.authority {
+        let authority = identity::Identity::import_hex(history)?;
+        let known = home.known_identity(&authority.identifier())?;
+        // A newer one that is known is better than the one that was given.
+        if known.is_none() {
+            home.remember(&*context.writer()?, &authority, context.now())?;
+        }
+    }
+    let (record, vaults, now) = (home.identity(&identity)?, context.vaults()?, context.now());
+    let found = vault::block_on(home.channel_key(vaults, &record, now.after(3600), now))?;
+    if found.is_none() {
+        // Finishes a rotation that was cut off, before.
+        drop(context.writer()?);
+        party::ensure(home, vaults, &identity)?;
+    }
+    Ok(identity)
+}
+
+/// The default identity; made when there is none at all, with a vault when there is none either.
+fn default_identity(context: &Context) -> Result<Name> {
+    let home = context.home()?;
+    if let Some(name) = home.default_identity()? {
+        return Ok(name);
+    }
+    let writer = context.writer()?;
+    // Another process may have been quicker.
+    if let Some(name) = home.default_identity()? {
+        return Ok(name);
+    }
+    let vault = ensure_vault(context, &writer)?;
+    let (name, clock) = (Name::new("default")?, context.clock());
+    let made =
+        home.create_identity(&writer, context.vaults()?, &name, &vault, NewKey::Generate(None), &clock);
+    vault::block_on(made)?;
+    context.output.note("there was no identity: the identity `default` is made");
+    Ok(name)
+}
+
+async fn serve(context: &Context, plan: &Plan, identity: Name, ends_with: EndsWith) -> Result<()> {
+    let home = context.home()?.clone();
+    let vaults = Arc::clone(context.vaults()?);
+    let service = Arc::new(Service::new(home.clone(), vaults, identity.clone(), &plan.record)?);
+    service.start()?;
+    let address = listen(&home, plan, &service).await?;
+    let record = ServerRecord {
+        tcp_address: Some(address.to_string()),
+        node: Some(plan.record.clone()),
+        ..record(&identity)?
+    };
+    put(&home, &plan.name, &record)?;
+    let signals = Signals::watch()?;
+    interrupt::leave_to_server();
+    let (stop, mut stopping) = watch::channel(false);
+    let running = Running::new(home.clone(), plan.name.clone(), Arc::clone(&service), stop.clone());
+    let socket = ControlSocket::serve_many(&home.control_socket(&plan.name), ASKED_AT_ONCE, move |ask| {
+        running.answer(ask)
+    })?;
+    tracing::info!(name = %plan.name, %address, %identity, "the node is ready");
+    // In the background there is nobody who reads it but the log.
+    if ends_with != EndsWith::Starter {
+        context.output.write(&show::created(&home, &plan.name)?)?;
+    }
+    match ends_with {
+        EndsWith::Starter => end_with_starter(stop),
+        EndsWith::Input => end_with_eof(stop),
+        EndsWith::Nothing => {}
+    }
+    let why = until_told(&mut stopping, signals).await;
+    tracing::info!("ending: {why}");
+    service.stop().await;
+    // Waits for who is being answered: messages that are waited for end with the node.
+    let socket = tokio::task::spawn_blocking(move || drop(socket));
+    if timeout(CONTROL_WAIT, socket).await.is_err() {
+        tracing::warn!("what was asked on the control socket does not end: it is cut");
+    }
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// Listens where the node listened before, so that routes to it stay good; else where it is told to.
+async fn listen(home: &Home, plan: &Plan, service: &Service) -> Result<SocketAddr> {
+    let told = plan.listen()?;
+    let before = home.servers()?.into_iter().find(|(name, ..)| *name == plan.name);
+    let before = before.and_then(|(_, record, _)| record.tcp_address?.parse::<SocketAddr>().ok());
+    if let Some(before) = before.filter(|before| told.port() == 0 && before.ip() == told.ip())
+        && let Ok(address) = service.listen(before).await
+    {
+        return Ok(address);
+    }
+    service.listen(told).await
+}
+
+fn record(identity: &Name) -> Result<ServerRecord> {
+    let record = json!({ "kind": NODE, "pid": std::process::id(), "identity": identity.as_str() });
+    Ok(serde_json::from_value(record)?)
+}
+
+/// Records a node; the first one becomes the default.
+fn put(home: &Home, name: &Name, record: &ServerRecord) -> Result<()> {
+    let writer = home.write()?;
+    home.put_server(&writer, name, record)?;
+    if home.default_node()?.is_none() {
+        home.set_default_node(&writer, name)?;
+    }
+    Ok(())
+}

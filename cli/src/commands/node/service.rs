@@ -1,0 +1,189 @@
+//! What a node does for who asks it: behind the control socket of one that runs, or in a command that is a node for as long
+//! as it lives.
+
+mod asked;
+mod gates;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use home::control::{NodeAsk, PartyAsk, PolicyFor};
+use home::{Home, Name, NodeRecord, Vaults};
+use identity::{Credential, Identifier};
+use node::multiaddr::{MultiAddr, Part};
+use node::workers::{Echo, Hop, RelayInfo, RelayService, Uppercase};
+use node::{Address, Admission, ChannelOptions, Node, NodeOptions, Policies, Resolved, Resource, Runs};
+use policy_lang::Policy;
+use serde_json::{Value, json};
+
+use super::party::{HomeParty, HomeTrust, Remembers, identifiers};
+use super::plan;
+use crate::error::{Error, Result};
+use gates::{HomeForwarding, Taken};
+
+/// The policy of guarded resources of a node that knows an authority: whoever has a credential of it.
+const DEFAULT_POLICY: &str = "(= subject.has_credential true)";
+/// The listener of channels that every node has.
+const API: &str = "api";
+/// The services that every node has, and those that may be started, with the types that policies know them by.
+const ECHO: (&str, &str) = ("echo", "echoer");
+const RELAYS: [&str; 2] = ["forwarding_service", "static_forwarding_service"];
+const RELAY_TYPE: &str = "relay";
+
+/// A node, and what it knows of the home.
+pub(super) struct Service {
+    node: Node,
+    home: Home,
+    vaults: Arc<Vaults>,
+    identity: Name,
+    issuers: Vec<Identifier>,
+    scope: Option<String>,
+    policies: Policies,
+    kept: Mutex<Kept>,
+}
+
+/// What was made by hand.
+#[derive(Default)]
+struct Kept {
+    /// What was made on the way to a channel, and ends with it.
+    ways: HashMap<Address, Resolved>,
+    /// Relays at other nodes, by name; with how the way to them was written.
+    relays: BTreeMap<String, (RelayInfo, String)>,
+    /// Services, by address, with their types.
+    services: BTreeMap<String, &'static str>,
+}
+
+impl Service {
+    /// A node without listeners. To be called where the runtime runs.
+    pub(super) fn new(home: Home, vaults: Arc<Vaults>, identity: Name, record: &NodeRecord) -> Result<Self> {
+        let issuers: Vec<_> = plan::issuer(&home, record)?.into_iter().collect();
+        let policies = match issuers.is_empty() {
+            true => Policies::default(),
+            false => Policies::with_default(policy(DEFAULT_POLICY)?),
+        };
+        for (to, text) in &record.policies {
+            match (resource(to), policy(text)) {
+                (Some(resource), Ok(policy)) => policies.set(resource, policy),
+                // What was meant to guard something is not left out.
+                _ => {
+                    return Err(Error::new(
+                        crate::exit::Kind::Corrupt,
+                        format!("the stored policy for `{to}` breaks its own rules"),
+                    ));
+                }
+            }
+        }
+        let forwarding = Arc::new(HomeForwarding::new(home.clone()));
+        let node = Node::new(NodeOptions { forwarding, ..NodeOptions::default() });
+        let scope = record.credential_scope.clone();
+        Ok(Self { node, home, vaults, identity, issuers, scope, policies, kept: Mutex::default() })
+    }
+
+    /// Starts what every node has.
+    pub(super) fn start(&self) -> Result<()> {
+        let (name, resource_type) = ECHO;
+        self.serve(name, resource_type, Echo, self.guarded(name, resource_type))?;
+        self.serve("uppercase", "uppercase", Uppercase, admission(None))?;
+        for name in RELAYS {
+            let issuers = self.issuers.clone();
+            let rule = Arc::new(move |message: &node::Message, name: &str| {
+                gates::may_relay(&issuers, message, name)
+            });
+            let relays = RelayService::new(admission(None), rule);
+            self.serve(name, RELAY_TYPE, relays, self.guarded(name, RELAY_TYPE))?;
+        }
+        let options = self.options(&PartyAsk::default(), Vec::new(), false)?;
+        Ok(self.node.listen_channels(Address::local(API), options, admission(None))?)
+    }
+
+    /// Listens for other nodes; where.
+    pub(super) async fn listen(&self, at: SocketAddr) -> Result<SocketAddr> {
+        Ok(self.node.listen_tcp(at).await?.socket)
+    }
+
+    /// Ends the node: peers of its channels are told.
+    pub(super) async fn stop(&self) {
+        self.node.stop().await;
+    }
+
+    /// The policies, as a record keeps them.
+    pub(super) fn policies_kept(&self) -> BTreeMap<String, String> {
+        let named = |resource: &Resource| match resource {
+            Resource::Name(name) => format!("resource:{name}"),
+            Resource::Type(name) => format!("resource-type:{name}"),
+        };
+        self.policies.list().iter().map(|(to, policy)| (named(to), policy.as_str().to_owned())).collect()
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(
+        &self,
+        address: &str,
+        resource_type: &'static str,
+        worker: impl node::Worker,
+        admission: Admission,
+    ) -> Result<()> {
+        self.node.start_worker(Address::local(address), worker, admission, Runs::Inline)?;
+        self.kept().services.insert(address.to_owned(), resource_type);
+        Ok(())
+    }
+
+    fn guarded(&self, name: &str, resource_type: &str) -> Admission {
+        admission(Some(self.policies.gate(name, resource_type)))
+    }
+
+    /// Who the node is in channels, and whom it believes. `meant`: the peer is one that was named or looked for.
+    fn options(&self, party: &PartyAsk, authorized: Vec<Identifier>, meant: bool) -> Result<ChannelOptions> {
+        let identity = match &party.identity {
+            Some(given) => {
+                let name = crate::context::name("an identity", given)?;
+                self.home.identity(&name)?.own_key()?;
+                name
+            }
+            None => self.identity.clone(),
+        };
+        let given = party.credential.as_deref().map(Credential::from_hex).transpose()?;
+        let meant = meant || !authorized.is_empty();
+        let party = HomeParty {
+            home: self.home.clone(),
+            vaults: Arc::clone(&self.vaults),
+            identity,
+            issuers: self.issuers.clone(),
+            scope: self.scope.clone(),
+            given: given.into_iter().collect(),
+            shown: Mutex::default(),
+        };
+        let trust = HomeTrust { home: self.home.clone(), issuers: self.issuers.clone(), authorized };
+        let mut options = ChannelOptions::new(Arc::new(party), Arc::new(trust));
+        if meant {
+            options.opened = Some(Arc::new(Remembers(self.home.clone())));
+        }
+        Ok(options)
+    }
+}
+
+/// Who reaches the services of a node: who comes by TCP, and peers of the channels that it took, if the gate lets them.
+fn admission(gate: Option<Arc<dyn node::Gate>>) -> Admission {
+    Admission::local().tcp().channels().gate(Arc::new(Taken(gate)))
+}
+
+fn policy(text: &str) -> Result<Policy> {
+    Policy::parse(text).map_err(|e| {
+        Error::invalid(format!("the policy is refused: {e}"))
+            .with_hint("`ockam-kms policy check` shows where")
+    })
+}
+
+/// A resource from how a record keeps it.
+fn resource(text: &str) -> Option<Resource> {
+    match text.split_once(':')? {
+        ("resource", name) => Some(Resource::Name(name.to_owned())),
+        ("resource-type", name) => Some(Resource::Type(name.to_owned())),
+        _ => None,
+    }
+}

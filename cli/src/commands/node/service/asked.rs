@@ -1,0 +1,319 @@
+//! What can be asked, one by one; what comes back is what a command prints as JSON.
+
+use super::*;
+
+impl Service {
+    /// Does what was asked.
+    pub(in crate::commands::node) async fn answer(&self, ask: NodeAsk) -> Result<Value> {
+        let wait = Duration::from_millis;
+        match ask {
+            NodeAsk::OpenChannel { to, party, authorized, wait: within } => {
+                self.open_channel(&to, &party, &authorized, wait(within)).await
+            }
+            NodeAsk::Channels => Ok(self.node.channels().iter().map(channel_json).collect()),
+            NodeAsk::CloseChannel { address } => {
+                let address = worker(&address);
+                self.node.close_channel(&address).await?;
+                let way = self.kept().ways.remove(&address);
+                self.node.release(&way.unwrap_or_default()).await;
+                Ok(json!({ "address": multiaddr(&address) }))
+            }
+            NodeAsk::ListenChannels { address, party, authorized } => {
+                let authorized = identifiers(&self.home, &authorized)?;
+                let options = self.options(&party, authorized, false)?;
+                // Asked once now: what is wrong with the keys is told to who asks, not to each peer.
+                options.party.present().await?;
+                self.node.listen_channels(Address::local(address.as_str()), options, admission(None))?;
+                Ok(json!({ "address": multiaddr(&Address::local(address.as_str())) }))
+            }
+            NodeAsk::ChannelListeners => {
+                let listeners = self.node.channel_listeners();
+                Ok(listeners.iter().map(|address| json!({ "address": multiaddr(address) })).collect())
+            }
+            NodeAsk::StopChannelListener { address } => {
+                let address = worker(&address);
+                self.node.stop_channel_listener(&address)?;
+                Ok(json!({ "address": multiaddr(&address) }))
+            }
+            NodeAsk::Send { to, payload, party, wait: within } => {
+                self.send(&to, &payload, &party, wait(within)).await
+            }
+            NodeAsk::Connect { to } => {
+                let connection = self.node.connect_tcp(&to).await?;
+                Ok(connection_json(&connection))
+            }
+            NodeAsk::Connections => Ok(self.node.tcp_connections().iter().map(connection_json).collect()),
+            NodeAsk::Disconnect { address } => {
+                let all = self.node.tcp_connections();
+                let found = all.iter().find(|one| one.remote.to_string() == address);
+                let found = found.map_or_else(|| worker(&address), |one| one.address.clone());
+                self.node.stop_tcp_connection(&found)?;
+                Ok(json!({ "address": multiaddr(&found) }))
+            }
+            NodeAsk::Listen { address } => {
+                let on = address.parse().map_err(|_| {
+                    Error::invalid(format!("`{}` is not an address and a port", address.escape_debug()))
+                        .with_hint("as in 127.0.0.1:4000")
+                })?;
+                Ok(listener_json(&self.node.listen_tcp(on).await?))
+            }
+            NodeAsk::Listeners => Ok(self.node.tcp_listeners().iter().map(listener_json).collect()),
+            NodeAsk::StopListener { address } => {
+                let all = self.node.tcp_listeners();
+                let found = all.iter().find(|one| one.socket.to_string() == address);
+                let found = found.map_or_else(|| worker(&address), |one| one.address.clone());
+                self.node.stop_tcp_listener(&found)?;
+                Ok(json!({ "address": multiaddr(&found) }))
+            }
+            NodeAsk::StartService { service, address } => {
+                if service != "hop" {
+                    return Err(Error::invalid(format!("there is no service `{}`", service.escape_debug()))
+                        .with_hint("`hop` is the one that can be started"));
+                }
+                self.serve(&address, "hop", Hop, admission(None))?;
+                Ok(json!({ "addr": address, "type": service }))
+            }
+            NodeAsk::Services => Ok(self.services()),
+            NodeAsk::Workers => {
+                let workers = self.node.workers();
+                let json = |one: &node::WorkerInfo| json!({ "addr": text(&one.address), "type": one.kind });
+                Ok(workers.iter().map(json).collect())
+            }
+            NodeAsk::CreateRelay { to, name, party, authorized, wait: within } => {
+                self.create_relay(&to, &name, &party, &authorized, wait(within)).await
+            }
+            NodeAsk::Relays => Ok(self.kept().relays.iter().map(relay_json).collect()),
+            NodeAsk::DeleteRelay { name } => {
+                let found = self.kept().relays.remove(&name);
+                let Some((relay, _)) = found else {
+                    return Err(Error::new(
+                        crate::exit::Kind::NotFound,
+                        format!("there is no relay `{}`", name.escape_debug()),
+                    ));
+                };
+                self.node.stop_relay(&relay)?;
+                let way = self.kept().ways.remove(&relay.worker);
+                self.node.release(&way.unwrap_or_default()).await;
+                Ok(json!({ "name": name }))
+            }
+            NodeAsk::SetPolicy { to, policy: text } => {
+                let (resource, policy) = (named(&to), policy(&text)?);
+                self.policies.set(resource.clone(), policy.clone());
+                Ok(policy_json(&resource, &policy))
+            }
+            NodeAsk::Policies => {
+                let all = self.policies.list();
+                Ok(all.iter().map(|(resource, policy)| policy_json(resource, policy)).collect())
+            }
+            NodeAsk::RemovePolicy { to } => {
+                let resource = named(&to);
+                if !self.policies.remove(&resource) {
+                    return Err(Error::new(crate::exit::Kind::NotFound, "there is no such policy")
+                        .with_hint("`ockam-kms policy list` shows those that there are"));
+                }
+                Ok(json!({}))
+            }
+        }
+    }
+
+    async fn open_channel(
+        &self,
+        to: &str,
+        party: &PartyAsk,
+        authorized: &[String],
+        wait: Duration,
+    ) -> Result<Value> {
+        let to: MultiAddr = to.parse()?;
+        // Channels on the way are to whoever is there; who is meant is at the end.
+        let between = self.options(party, Vec::new(), true)?;
+        let options = self.options(party, identifiers(&self.home, authorized)?, true)?;
+        let mut way = self.node.resolve(&plain_end(&to)?, Some(&between), wait).await?;
+        let opened = self.node.open_channel(way.route.clone(), options, wait).await;
+        let channel = match opened {
+            Ok(channel) => channel,
+            Err(error) => {
+                self.node.release(&way).await;
+                return Err(error.into());
+            }
+        };
+        way.route = channel.route.clone();
+        self.forget_ways().await;
+        self.kept().ways.insert(channel.address.clone(), way);
+        Ok(channel_json(&channel))
+    }
+
+    /// Closes what was made on the way to channels that their peers have closed.
+    async fn forget_ways(&self) {
+        let open: Vec<_> = self.node.channels().into_iter().map(|one| one.address).collect();
+        let relays: Vec<_> = self.kept().relays.values().map(|(relay, _)| relay.worker.clone()).collect();
+        let gone: Vec<Resolved> = {
+            let mut kept = self.kept();
+            let all = std::mem::take(&mut kept.ways);
+            let stays = |address: &Address| open.contains(address) || relays.contains(address);
+            let (stay, gone) = all.into_iter().partition(|(address, _)| stays(address));
+            kept.ways = stay;
+            let gone: HashMap<_, _> = gone;
+            gone.into_values().collect()
+        };
+        for way in gone {
+            self.node.release(&way).await;
+        }
+    }
+
+    async fn send(&self, to: &str, payload: &str, party: &PartyAsk, wait: Duration) -> Result<Value> {
+        let to: MultiAddr = to.parse()?;
+        let payload =
+            hex::decode(payload).map_err(|_| Error::invalid("the message of the request is no hex"))?;
+        let options = self.options(party, Vec::new(), true)?;
+        let way = self.node.resolve(&to, Some(&options), wait).await?;
+        let answer = self.node.ask(way.route.clone(), payload, wait).await;
+        self.node.release(&way).await;
+        Ok(json!({ "payload": hex::encode(answer?.payload) }))
+    }
+
+    async fn create_relay(
+        &self,
+        to: &str,
+        name: &str,
+        party: &PartyAsk,
+        authorized: &[String],
+        wait: Duration,
+    ) -> Result<Value> {
+        let parsed: MultiAddr = to.parse()?;
+        if self.kept().relays.contains_key(name) {
+            return Err(Error::new(
+                crate::exit::Kind::AlreadyExists,
+                format!("there already is a relay `{}`", name.escape_debug()),
+            )
+            .with_hint("delete it first, or choose another name"));
+        }
+        let options = self.options(party, identifiers(&self.home, authorized)?, true)?;
+        let way = self.node.resolve(&parsed, Some(&options), wait).await?;
+        let relay = match self.node.create_relay(way.route.clone(), name, wait).await {
+            Ok(relay) => relay,
+            Err(error) => {
+                self.node.release(&way).await;
+                return Err(error.into());
+            }
+        };
+        let mut kept = self.kept();
+        kept.ways.insert(relay.worker.clone(), way);
+        let made = (relay, to.to_owned());
+        let json = relay_json((&name.to_owned(), &made));
+        kept.relays.insert(name.to_owned(), made);
+        Ok(json)
+    }
+
+    fn services(&self) -> Value {
+        let listeners = self.node.channel_listeners();
+        let kept = self.kept();
+        let services = kept.services.iter().map(|(address, kind)| (address.clone(), *kind));
+        let listeners = listeners.iter().map(|address| (text(address), "secure_channel_listener"));
+        let mut all: Vec<_> = services.chain(listeners).collect();
+        all.sort();
+        all.into_iter().map(|(addr, kind)| json!({ "addr": addr, "type": kind })).collect()
+    }
+
+    /// What the node says of itself.
+    pub(in crate::commands::node) fn summary(&self) -> Value {
+        let listeners = self.node.tcp_listeners();
+        let channels = self.node.channel_listeners();
+        json!({
+            "transports": listeners.iter().map(listener_json).collect::<Value>(),
+            "secure_channel_listeners":
+                channels.iter().map(|address| json!({ "address": multiaddr(address) })).collect::<Value>(),
+            "services": self.services(),
+            "secure_channels": self.node.channels().len(),
+            "tcp_connections": self.node.tcp_connections().len(),
+            "relays": self.kept().relays.len(),
+        })
+    }
+}
+
+/// The way to a listener, however it is written: `/secure/api` is what is about to be done with `/service/api`.
+fn plain_end(to: &MultiAddr) -> Result<MultiAddr> {
+    let mut parts = to.parts().to_vec();
+    if let Some(last) = parts.last_mut()
+        && let Part::Secure(name) = last
+    {
+        *last = Part::Service(std::mem::take(name));
+    }
+    Ok(MultiAddr::new(parts)?)
+}
+
+/// A worker's address, from how it is typed: `/service/NAME`, or the name alone.
+fn worker(typed: &str) -> Address {
+    let name = typed.strip_prefix("/service/").or_else(|| typed.strip_prefix("/worker/")).unwrap_or(typed);
+    Address::local(name)
+}
+
+/// An address of a worker as text.
+fn text(address: &Address) -> String {
+    String::from_utf8_lossy(address.value()).into_owned()
+}
+
+fn multiaddr(address: &Address) -> String {
+    format!("/service/{}", text(address))
+}
+
+fn channel_json(channel: &node::ChannelInfo) -> Value {
+    json!({
+        "address": multiaddr(&channel.address),
+        "peer": channel.peer.to_string(),
+        "role": match channel.role {
+            node::Role::Initiator => "initiator",
+            node::Role::Responder => "responder",
+        },
+        "listener": channel.listener.as_ref().map(text),
+        "route": channel.route.0.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "since": channel.since.0,
+    })
+}
+
+fn connection_json(connection: &node::TcpConnectionInfo) -> Value {
+    json!({
+        "type": "tcp",
+        "mode": if connection.listener.is_some() { "incoming" } else { "outgoing" },
+        "socket_addr": connection.remote.to_string(),
+        "local_addr": connection.local.to_string(),
+        "address": multiaddr(&connection.address),
+    })
+}
+
+fn listener_json(listener: &node::TcpListenerInfo) -> Value {
+    json!({
+        "type": "tcp",
+        "mode": "listen",
+        "socket_addr": listener.socket.to_string(),
+        "address": multiaddr(&listener.address),
+    })
+}
+
+fn relay_json((name, (relay, to)): (&String, &(RelayInfo, String))) -> Value {
+    json!({
+        "name": name,
+        "destination_address": to,
+        "remote_address": multiaddr(&relay.remote),
+        "worker_address": multiaddr(&relay.worker),
+    })
+}
+
+fn named(to: &PolicyFor) -> Resource {
+    match to {
+        PolicyFor::Resource(name) => Resource::Name(name.clone()),
+        PolicyFor::ResourceType(name) => Resource::Type(name.clone()),
+    }
+}
+
+fn policy_json(resource: &Resource, policy: &Policy) -> Value {
+    let (name, resource_type) = match resource {
+        Resource::Name(name) => (Some(name), None),
+        Resource::Type(name) => (None, Some(name)),
+    };
+    json!({
+        "resource": name,
+        "resource_type": resource_type,
+        "action": node::ACTION,
+        "expression": policy.as_str(),
+    })
+}

@@ -1,0 +1,105 @@
+//! Who gets through a node: to its services, to other nodes, and to a relay of a name.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use home::Home;
+use identity::{Clock as _, Identifier, SystemClock, Timestamp};
+use node::{Address, Forwarding, Gate, Message, Origin};
+
+/// The attribute that says which relays its holder may have.
+const RELAY_ATTRIBUTE: &str = "ockam-relay";
+/// Any relay.
+const ANY: &str = "*";
+
+/// Lets peers of channels through that this node took, and not those of channels that it opened itself: to whom it speaks has
+/// not come to use its services. Then another gate decides, if there is one.
+pub(super) struct Taken(pub(super) Option<Arc<dyn Gate>>);
+
+impl Gate for Taken {
+    fn admits(&self, to: &Address, origin: &Origin, now: Timestamp) -> bool {
+        let came = match origin {
+            Origin::Channel(link) => link.listener().is_some(),
+            Origin::Local | Origin::Tcp(_) => true,
+        };
+        came && self.0.as_ref().is_none_or(|gate| gate.admits(to, origin, now))
+    }
+}
+
+/// Dials for others where servers of the same home listen, and nowhere else.
+pub(super) struct HomeForwarding(Home);
+
+impl HomeForwarding {
+    pub(super) fn new(home: Home) -> Self {
+        Self(home)
+    }
+}
+
+impl Forwarding for HomeForwarding {
+    fn may_dial(&self, to: &str) -> bool {
+        let Ok(to) = to.parse::<SocketAddr>() else { return false };
+        // Looked up each time: a node may have been started since, and whoever has the port of one that ended is none of ours.
+        let servers = self.0.servers().unwrap_or_default();
+        servers.into_iter().filter(|(.., running)| *running).any(|(_, record, _)| {
+            let listens = record.tcp_address.as_deref().and_then(|address| address.parse().ok());
+            listens.is_some_and(|listens| reached_at(listens) == to)
+        })
+    }
+}
+
+/// Where a listener is reached from the same machine.
+fn reached_at(listens: SocketAddr) -> SocketAddr {
+    let ip = match listens.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listens.port())
+}
+
+/// Whether who sent a message may have a relay of this name: anybody at a node that knows no authority, else those whom it
+/// gave the name.
+pub(super) fn may_relay(issuers: &[Identifier], message: &Message, name: &str) -> bool {
+    if issuers.is_empty() {
+        return true;
+    }
+    let now = SystemClock.now();
+    let allowed = message.peer().is_some_and(|peer| {
+        peer.credentials(now).any(|credential| {
+            let attributes = credential.attributes();
+            attributes.text().any(|(key, value)| key == RELAY_ATTRIBUTE && (value == name || value == ANY))
+        })
+    });
+    if !allowed {
+        tracing::info!(origin = %message.origin(), name, "denied: no credential gives that relay");
+    }
+    allowed
+}
+
+#[cfg(test)]
+mod tests {
+    use home::{Name, ServerRecord};
+
+    use super::*;
+
+    #[test]
+    fn a_node_dials_for_others_where_a_server_of_the_home_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::open(directory.path().join("home")).unwrap();
+        let forwarding = HomeForwarding::new(home.clone());
+        assert!(!forwarding.may_dial("127.0.0.1:4000"));
+        let name = Name::new("n1").unwrap();
+        let record: ServerRecord = serde_json::from_str(
+            r#"{"kind":"node","pid":1,"identity":"a","tcp_address":"0.0.0.0:4000","node":{"listen":""}}"#,
+        )
+        .unwrap();
+        home.put_server(&home.write().unwrap(), &name, &record).unwrap();
+        // It does not run: somebody else may have its port.
+        assert!(!forwarding.may_dial("127.0.0.1:4000"));
+        let _lock = home.lock_server(&name).unwrap();
+        assert!(forwarding.may_dial("127.0.0.1:4000"));
+        for other in ["127.0.0.1:4001", "10.0.0.1:4000", "localhost:4000", "127.0.0.1", ""] {
+            assert!(!forwarding.may_dial(other), "{other}");
+        }
+    }
+}

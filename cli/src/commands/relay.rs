@@ -1,0 +1,57 @@
+//! `relay …`
+
+use home::control::{NodeAsk, PartyAsk};
+use serde_json::{Value, json};
+
+use super::node::ask::{Asked, field, listed, looked_up, pick};
+use crate::args::relay::{Create, Verb};
+use crate::context::Context;
+use crate::error::Result;
+use crate::output::{Report, table};
+
+pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
+    match verb {
+        Verb::Create(create) => self::create(context, create),
+        Verb::List(list) => {
+            let items = Asked::find(context, list.to.as_deref())?.list(NodeAsk::Relays)?;
+            Ok(listed(items, plain, "there are no relays"))
+        }
+        Verb::Show(which) => {
+            let items = Asked::find(context, which.at.at.as_deref())?.list(NodeAsk::Relays)?;
+            let item = pick(items, &which.name, &["name"], "relay")?;
+            Ok(Report::new(plain(&item), item.clone()).machine(field(&item, "name")))
+        }
+        Verb::Delete(delete) => {
+            let asked = Asked::find(context, delete.which.at.at.as_deref())?;
+            let name = delete.which.name;
+            pick(asked.list(NodeAsk::Relays)?, &name, &["name"], "relay")?;
+            context.confirm(delete.yes, &format!("Take nothing more from the relay `{name}`?"))?;
+            asked.ask(NodeAsk::DeleteRelay { name: name.clone() })?;
+            Ok(Report::new(format!("the relay `{name}` is given up"), json!({ "name": name })).machine(name))
+        }
+    }
+}
+
+fn create(context: &Context, create: Create) -> Result<Report> {
+    let asked = Asked::find(context, create.to.as_deref())?;
+    let ask = NodeAsk::CreateRelay {
+        to: looked_up(context.home()?, &create.at)?,
+        name: create.name,
+        party: PartyAsk { identity: create.party.identity, credential: None },
+        authorized: create.party.authorized,
+        wait: create.wait.millis(),
+    };
+    let relay = asked.ask_within(ask, create.wait.timeout)?;
+    let remote = field(&relay, "remote_address");
+    let plain = format!("the relay `{}` is registered\n{remote}", field(&relay, "name"));
+    Ok(Report::new(plain, relay).machine(remote))
+}
+
+fn plain(relay: &Value) -> String {
+    table(&[
+        ("name", field(relay, "name")),
+        ("at", field(relay, "destination_address")),
+        ("address there", field(relay, "remote_address")),
+        ("worker here", field(relay, "worker_address")),
+    ])
+}

@@ -1,0 +1,89 @@
+//! `tcp-connection …`, `tcp-listener …`
+
+use home::control::NodeAsk;
+use serde_json::{Value, json};
+
+use super::node::ask::{Asked, field, listed, pick};
+use super::secure_channel::gone;
+use crate::args::tcp::{Connect, ConnectionVerb, ListenerVerb, Which};
+use crate::context::Context;
+use crate::error::Result;
+use crate::output::{Report, table};
+
+/// What names a connection or listener.
+const NAMED_BY: [&str; 2] = ["address", "socket_addr"];
+
+pub(crate) fn run_connection(context: &Context, verb: ConnectionVerb) -> Result<Report> {
+    match verb {
+        ConnectionVerb::Create(connect) => self::connect(context, connect),
+        ConnectionVerb::List(at) => {
+            let items = Asked::find(context, at.at.as_deref())?.list(NodeAsk::Connections)?;
+            Ok(listed(items, plain_connection, "there are no TCP connections"))
+        }
+        ConnectionVerb::Show(which) => {
+            let items = Asked::find(context, which.at.at.as_deref())?.list(NodeAsk::Connections)?;
+            let item = pick(items, &which.address, &NAMED_BY, "TCP connection")?;
+            Ok(Report::new(plain_connection(&item), item.clone()).machine(field(&item, "address")))
+        }
+        ConnectionVerb::Delete(delete) => {
+            let Which { address, at } = delete.which;
+            let asked = Asked::find(context, at.at.as_deref())?;
+            let found = pick(asked.list(NodeAsk::Connections)?, &address, &NAMED_BY, "TCP connection")?;
+            context.confirm(
+                delete.yes,
+                &format!("End the TCP connection to {}?", field(&found, "socket_addr")),
+            )?;
+            gone(&asked.ask(NodeAsk::Disconnect { address })?, "the TCP connection is ended")
+        }
+    }
+}
+
+fn connect(context: &Context, connect: Connect) -> Result<Report> {
+    let asked = Asked::find(context, connect.from.as_deref())?;
+    let connection = asked.ask(NodeAsk::Connect { to: connect.to })?;
+    let (address, to) = (field(&connection, "address"), field(&connection, "socket_addr"));
+    let json = json!({ "from": asked.name.as_str(), "to": to, "address": address });
+    Ok(Report::new(format!("connected to {to}\n{address}"), json).machine(address))
+}
+
+fn plain_connection(connection: &Value) -> String {
+    table(&[
+        ("address", field(connection, "address")),
+        ("mode", field(connection, "mode")),
+        ("remote", field(connection, "socket_addr")),
+        ("local", field(connection, "local_addr")),
+    ])
+}
+
+pub(crate) fn run_listener(context: &Context, verb: ListenerVerb) -> Result<Report> {
+    match verb {
+        ListenerVerb::Create(which) => {
+            let asked = Asked::find(context, which.at.at.as_deref())?;
+            let listener = asked.ask(NodeAsk::Listen { address: which.address })?;
+            let socket = field(&listener, "socket_addr");
+            Ok(Report::new(format!("listening at {socket}"), listener).machine(socket))
+        }
+        ListenerVerb::List(at) => {
+            let items = Asked::find(context, at.at.as_deref())?.list(NodeAsk::Listeners)?;
+            Ok(listed(items, plain_listener, "there are no TCP listeners"))
+        }
+        ListenerVerb::Show(which) => {
+            let items = Asked::find(context, which.at.at.as_deref())?.list(NodeAsk::Listeners)?;
+            let item = pick(items, &which.address, &NAMED_BY, "TCP listener")?;
+            Ok(Report::new(plain_listener(&item), item.clone()).machine(field(&item, "socket_addr")))
+        }
+        ListenerVerb::Delete(delete) => {
+            let Which { address, at } = delete.which;
+            let asked = Asked::find(context, at.at.as_deref())?;
+            let found = pick(asked.list(NodeAsk::Listeners)?, &address, &NAMED_BY, "TCP listener")?;
+            context.confirm(delete.yes, &format!("Listen no more at {}?", field(&found, "socket_addr")))?;
+            asked.ask(NodeAsk::StopListener { address })?;
+            let node = asked.name.as_str();
+            Ok(Report::new("the TCP listener is ended", json!({ "node": node })).machine(node))
+        }
+    }
+}
+
+fn plain_listener(listener: &Value) -> String {
+    table(&[("socket", field(listener, "socket_addr")), ("address", field(listener, "address"))])
+}

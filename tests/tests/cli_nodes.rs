@@ -1,0 +1,380 @@
+//! Nodes as people and scripts use them: the introduction's example, bridges, relays, channels in channels, who is let in, and
+//! what a crash leaves.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot set up its world should stop"
+)]
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ockam_kms_tests::cli::Kms;
+use ockam_kms_tests::ockam_kms;
+use ockam_kms_tests::softhsm::{MODULE, PIN, SoftHsm};
+use ockam_kms_tests::swtpm::Swtpm;
+
+/// Somebody whom nobody is.
+const NOBODY: &str = "I0000000000000000000000000000000000000000000000000000000000000000";
+/// Longer than an answer takes on a busy machine.
+const LONG: &str = "60s";
+/// As long as it is waited for what must not come.
+const SHORT: &str = "500ms";
+
+/// Runs a command that has to work, and gives what it prints to a pipe.
+fn run(kms: &Kms, arguments: &[&str]) -> String {
+    kms.run_apart(arguments, b"").code(0).stdout
+}
+
+/// A home with running nodes of these names.
+fn nodes(names: &[&str]) -> Kms {
+    let kms = Kms::new();
+    for name in names {
+        assert_eq!(run(&kms, &["node", "create", name]), *name);
+    }
+    kms
+}
+
+fn tcp_address(kms: &Kms, node: &str) -> String {
+    let shown = kms.run_apart(&["node", "show", node, "--output", "json"], b"").code(0).json();
+    shown["tcp_address"].as_str().unwrap().to_owned()
+}
+
+fn pid(kms: &Kms, node: &str) -> Option<u64> {
+    kms.run_apart(&["node", "show", node, "--output", "json"], b"").code(0).json()["pid"].as_u64()
+}
+
+/// Opens a channel; its address.
+fn channel(kms: &Kms, from: &str, to: &str, more: &[&str]) -> String {
+    let create = ["secure-channel", "create", "--from", from, "--to", to, "--timeout", LONG];
+    run(kms, &[&create[..], more].concat())
+}
+
+/// Asks `uppercase` at the end of a route.
+fn shout(kms: &Kms, from: &str, to: &str) -> String {
+    run(kms, &["message", "send", "hello", "--from", from, "--to", to, "--timeout", LONG])
+}
+
+/// That nobody answers at the end of a route.
+fn assert_silent(kms: &Kms, from: &str, to: &str) {
+    let asked = ["message", "send", "hello", "--from", from, "--to", to, "--timeout", SHORT];
+    let asked = kms.run_apart(&asked, b"").code(69);
+    assert!(asked.stderr.contains("no answer came"), "{}", asked.stderr);
+}
+
+#[test]
+fn the_introductions_example_word_for_word() {
+    let kms = Kms::new();
+    let script = "for i in 1 2 3; do ockam-kms node create \"n$i\"; done\n\
+        ockam-kms secure-channel create --from n1 --to /node/n1/node/n2/node/n3/service/api \\\n  \
+        | ockam-kms message send \"hello ockam!\" --from n1 --to -/service/uppercase\n";
+    let program = ockam_kms();
+    let output = Command::new("sh")
+        .args(["-e", "-c", script])
+        .env_clear()
+        .env("PATH", format!("{}:/usr/bin:/bin", program.parent().unwrap().display()))
+        .env("OCKAM_KMS_HOME", kms.home())
+        .output()
+        .unwrap();
+    let (said, noted) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{noted}");
+    assert_eq!(said, "n1n2n3HELLO OCKAM!", "{noted}");
+    // The middle node has passed it on, and has nothing to do with the channel.
+    let at = |node| kms.run_apart(&["secure-channel", "list", "--at", node], b"").code(0).json();
+    assert_eq!((at("n1").as_array().unwrap().len(), at("n2").as_array().unwrap().len()), (1, 0));
+    assert_eq!(at("n3")[0]["role"], "responder");
+}
+
+#[test]
+fn through_a_bridge() {
+    let kms = nodes(&["n1", "n2", "n3"]);
+    let connect = |from: &str, to: &str| {
+        run(&kms, &["tcp-connection", "create", "--from", from, "--to", &tcp_address(&kms, to)])
+    };
+    let (a, b) = (connect("n1", "n2"), connect("n2", "n3"));
+    // Whoever knows the address of a connection of n2 gets nowhere without the bridge.
+    assert_silent(&kms, "n1", &format!("{a}{b}/service/uppercase"));
+    assert_eq!(run(&kms, &["service", "start", "hop", "--at", "n2"]), "hop");
+    assert_eq!(shout(&kms, "n1", &format!("{a}/service/hop{b}/service/uppercase")), "HELLO");
+    let through = channel(&kms, "n1", &format!("{a}/service/hop{b}/service/api"), &[]);
+    assert_eq!(shout(&kms, "n1", &format!("{through}/service/uppercase")), "HELLO");
+}
+
+#[test]
+fn through_a_relay() {
+    let kms = nodes(&["n1", "n2", "n3"]);
+    let relay = run(&kms, &["relay", "create", "blue", "--at", "/node/n2", "--to", "n1", "--timeout", LONG]);
+    assert_eq!(relay, "/service/forward_to_blue");
+    assert_eq!(shout(&kms, "n3", &format!("/node/n2{relay}/service/uppercase")), "HELLO");
+    let through = channel(&kms, "n3", &format!("/node/n2{relay}/service/api"), &[]);
+    assert_eq!(shout(&kms, "n3", &format!("{through}/service/uppercase")), "HELLO");
+    run(&kms, &["relay", "delete", "blue", "--at", "n1", "--yes"]);
+    assert_silent(&kms, "n3", &format!("/node/n2{relay}/service/uppercase"));
+}
+
+#[test]
+fn through_another_channel() {
+    let kms = nodes(&["n1", "n2"]);
+    let outer = channel(&kms, "n1", "/node/n2/service/api", &[]);
+    let inner = channel(&kms, "n1", &format!("{outer}/service/api"), &[]);
+    assert_ne!(inner, outer);
+    assert_eq!(shout(&kms, "n1", &format!("{inner}/service/uppercase")), "HELLO");
+    // Both at once, by a route that says so, from a node that lives as long as the command.
+    let once = ["message", "send", "hello", "--to", "/node/n2/secure/api/secure/api/service/uppercase"];
+    assert_eq!(run(&kms, &once), "HELLO");
+    run(&kms, &["secure-channel", "delete", &outer, "--at", "n1", "--yes"]);
+    let refused = ["message", "send", "x", "--from", "n1", "--to", &format!("{outer}/service/echo")];
+    let _ = kms.run_apart(&refused, b"").code(66);
+}
+
+#[test]
+fn only_who_is_authorized_is_let_in() {
+    let kms = nodes(&["n1"]);
+    let alice = run(&kms, &["identity", "create", "alice"]);
+    run(&kms, &["identity", "create", "mallory"]);
+    run(&kms, &["node", "create", "n2", "--identity", "alice"]);
+    // By who opens: the other end has to be one of these.
+    channel(&kms, "n1", "/node/n2/service/api", &["--authorized", &alice]);
+    channel(&kms, "n1", "/node/n2/service/api", &["--authorized", &format!("{NOBODY},{alice}")]);
+    let create = ["secure-channel", "create", "--from", "n1", "--to", "/node/n2/service/api"];
+    let refused = kms.run_apart(&[&create[..], &["--authorized", NOBODY]].concat(), b"").code(77);
+    assert!(refused.stderr.contains(&alice), "{}", refused.stderr);
+    // By who is there.
+    let listen = ["secure-channel-listener", "create", "private", "--at", "n1", "--authorized", &alice];
+    assert_eq!(run(&kms, &listen), "/service/private");
+    channel(&kms, "n2", "/node/n1/service/private", &[]);
+    // Whoever opens a channel has done so before the other side has seen who it is: what is refused is silent.
+    let refused = channel(&kms, "n2", "/node/n1/service/private", &["--identity", "mallory"]);
+    assert_silent(&kms, "n2", &format!("{refused}/service/echo"));
+    let peers = kms.run_apart(&["secure-channel", "list", "--at", "n1"], b"").code(0).json();
+    let taken = peers.as_array().unwrap().iter().filter(|one| one["listener"] == "private");
+    assert_eq!(taken.map(|one| &one["peer"]).collect::<Vec<_>>(), [alice.as_str()]);
+}
+
+#[test]
+fn credentials_open_what_a_policy_guards() {
+    let kms = Kms::new();
+    run(&kms, &["identity", "create", "issuer"]);
+    let member = run(&kms, &["identity", "create", "member"]);
+    let authority = run(&kms, &["identity", "show", "issuer", "--full", "--encoding", "hex"]);
+    let issue = |attribute: &str| {
+        run(&kms, &["credential", "issue", "--as", "issuer", "--for", &member, "--attribute", attribute])
+    };
+    run(&kms, &["node", "create", "guarded", "--identity", "issuer", "--authority-identity", &authority]);
+    run(&kms, &["node", "create", "n1", "--identity", "member", "--authority-identity", &authority]);
+    // By itself it lets in whoever has a credential of the authority: here nobody yet.
+    let echo = |through: &str| format!("{through}/service/echo");
+    let without = channel(&kms, "n1", "/node/guarded/service/api", &[]);
+    assert_silent(&kms, "n1", &echo(&without));
+    assert_silent(&kms, "n1", "/node/guarded/service/echo");
+    // What no policy guards is there for everybody.
+    assert_eq!(shout(&kms, "n1", &format!("{without}/service/uppercase")), "HELLO");
+    let given = issue("role=guest");
+    let guest = channel(&kms, "n1", "/node/guarded/service/api", &["--credential", &given]);
+    assert_eq!(shout(&kms, "n1", &echo(&guest)), "hello");
+    let allow = ["policy", "create", "--at", "guarded", "--resource", "echo", "--allow"];
+    run(&kms, &[&allow[..], &["(= subject.role \"member\")"]].concat());
+    assert_silent(&kms, "n1", &echo(&guest));
+    // A stored credential is presented by itself.
+    let credential = issue("role=member");
+    let store = ["credential", "store", "--issuer", "issuer", "--scope", "mine", "--credential", &credential];
+    run(&kms, &store);
+    let stored = channel(&kms, "n1", "/node/guarded/service/api", &[]);
+    assert_eq!(shout(&kms, "n1", &echo(&stored)), "hello");
+    // The policy outlives the process.
+    run(&kms, &["node", "stop", "guarded"]);
+    run(&kms, &["node", "start", "guarded"]);
+    let policies = kms.run_apart(&["policy", "list", "--at", "guarded"], b"").code(0).json();
+    assert_eq!(policies[0]["expression"], "(= subject.role \"member\")");
+    // Somebody else's credentials do not count.
+    let of_another =
+        ["credential", "issue", "--as", "member", "--for", &member, "--attribute", "role=member"];
+    let of_another = run(&kms, &of_another);
+    run(&kms, &["node", "create", "n2", "--identity", "member"]);
+    let foreign = channel(&kms, "n2", "/node/guarded/service/api", &["--credential", &of_another]);
+    assert_silent(&kms, "n2", &echo(&foreign));
+    let own = channel(&kms, "n2", "/node/guarded/service/api", &["--credential", &credential]);
+    assert_eq!(shout(&kms, "n2", &echo(&own)), "hello");
+}
+
+#[test]
+fn identities_in_different_vaults() {
+    let (tokens, hsm) = SoftHsm::prepare();
+    let tpm = Swtpm::start();
+    let mut kms = Kms::new();
+    kms.set("SOFTHSM2_CONF", hsm.conf());
+    let _ = hsm.init("nodes");
+    let pin = kms.file("pin", format!("{PIN}\n"));
+    let pin = ["--pin-file", pin.to_str().unwrap()];
+    run(&kms, &["vault", "create", "soft"]);
+    let token = ["vault", "create", "hsm", "--token", "nodes", "--module-path", MODULE];
+    run(&kms, &[&token[..], &pin].concat());
+    run(&kms, &["vault", "create", "tpm", "--uri", &tpm.uri("nodes").without("path").to_string()]);
+    for vault in ["soft", "hsm", "tpm"] {
+        run(&kms, &["identity", "create", vault, "--vault", vault]);
+        run(&kms, &["node", "create", vault, "--identity", vault]);
+    }
+    for (from, to) in [("soft", "hsm"), ("hsm", "tpm"), ("tpm", "soft")] {
+        let through = channel(&kms, from, &format!("/node/{to}/service/api"), &[]);
+        assert_eq!(shout(&kms, from, &format!("{through}/service/uppercase")), "HELLO", "{from} to {to}");
+    }
+    let key = |identity: &str| {
+        let shown = kms.run_apart(&["identity", "show", identity, "--output", "json"], b"").code(0).json();
+        (shown["channel_key"]["vault"].clone(), shown["channel_key"]["algorithm"].clone())
+    };
+    assert_eq!(key("soft"), ("soft".into(), "x25519".into()));
+    assert_eq!(key("hsm"), ("hsm".into(), "x25519".into()));
+    // A TPM has no X25519: that key is in software, and the TPM locks it.
+    assert_eq!(key("tpm"), ("tpm-channel".into(), "x25519".into()));
+    let shown = kms.run_apart(&["vault", "show", "tpm-channel", "--output", "json"], b"").code(0).json();
+    assert_eq!(shown["lock"]["vault"], "tpm", "{shown}");
+    drop(tokens);
+}
+
+#[test]
+fn a_rotation_is_seen_at_the_next_handshake() {
+    let kms = nodes(&["n1", "n2"]);
+    let before = channel(&kms, "n1", "/node/n2/service/api", &[]);
+    run(&kms, &["identity", "rotate", "default"]);
+    assert_eq!(shout(&kms, "n1", &format!("{before}/service/uppercase")), "HELLO");
+    let after = channel(&kms, "n1", "/node/n2/service/api", &[]);
+    assert_eq!(shout(&kms, "n1", &format!("{after}/service/uppercase")), "HELLO");
+    run(&kms, &["identity", "rotate", "default", "--revoke-purpose-keys"]);
+    let revoked = channel(&kms, "n1", "/node/n2/service/api", &[]);
+    assert_eq!(shout(&kms, "n1", &format!("{revoked}/service/uppercase")), "HELLO");
+}
+
+#[test]
+fn a_node_dials_for_others_only_nodes_of_its_home() {
+    let mut kms = nodes(&["n1", "n2"]);
+    kms.at("elsewhere");
+    run(&kms, &["node", "create", "stranger"]);
+    let at = tcp_address(&kms, "stranger");
+    let (host, port) = at.split_once(':').unwrap();
+    let stranger = format!("/ip4/{host}/tcp/{port}");
+    kms.at("home");
+    assert_eq!(shout(&kms, "n1", &format!("{stranger}/service/uppercase")), "HELLO");
+    assert_silent(&kms, "n1", &format!("/node/n2{stranger}/service/uppercase"));
+}
+
+#[test]
+fn what_a_crash_leaves_is_found_and_cleaned_up() {
+    let kms = nodes(&["n1", "n2"]);
+    let (was, at) = (pid(&kms, "n2").unwrap(), tcp_address(&kms, "n2"));
+    let killed = Command::new("kill").args(["-9", &was.to_string()]).status().unwrap();
+    assert!(killed.success());
+    let start = Instant::now();
+    while pid(&kms, "n2").is_some() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it does not end");
+    }
+    let asked = ["message", "send", "x", "--from", "n2", "--to", "/service/echo"];
+    let refused = kms.run_apart(&asked, b"").code(69);
+    assert!(refused.stderr.contains("node start n2"), "{}", refused.stderr);
+    let through = ["message", "send", "x", "--from", "n1", "--to", "/node/n2/service/echo"];
+    let _ = kms.run_apart(&through, b"").code(69);
+    assert_eq!(run(&kms, &["node", "start", "n2"]), "n2");
+    // It listens where it did, unless somebody has taken the port meanwhile.
+    assert_eq!(tcp_address(&kms, "n2"), at);
+    assert_eq!(shout(&kms, "n1", "/node/n2/service/uppercase"), "HELLO");
+    // A node of a name that is there and does not run is made anew.
+    run(&kms, &["node", "stop", "n2"]);
+    assert_eq!(run(&kms, &["node", "create", "n2"]), "n2");
+    let _ = kms.run_apart(&["node", "create", "n2"], b"").code(73);
+    run(&kms, &["node", "delete", "n2", "--yes"]);
+    let left = std::fs::read_dir(kms.home().join("servers")).unwrap();
+    let left: Vec<_> = left.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(left.iter().all(|name| !name.starts_with("n2") || name.ends_with(".lock")), "{left:?}");
+}
+
+#[test]
+fn a_slow_request_holds_up_no_other() {
+    let kms = nodes(&["n1", "n2"]);
+    // Nobody answers at `api` what is no handshake.
+    let slow = ["message", "send", "x", "--from", "n1", "--to", "/node/n2/service/api", "--timeout", "300s"];
+    let mut slow = kms.command(&slow).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    for _ in 0..3 {
+        assert!(pid(&kms, "n1").is_some());
+        assert_eq!(shout(&kms, "n1", "/node/n2/service/uppercase"), "HELLO");
+    }
+    assert!(slow.try_wait().unwrap().is_none(), "the slow one was answered");
+    // And it ends with the node.
+    run(&kms, &["node", "stop", "n1"]);
+    assert!(!slow.wait().unwrap().success());
+}
+
+#[test]
+fn what_is_missing_is_made_where_a_command_needs_it() {
+    let kms = Kms::new();
+    let listeners = kms.run_apart(&["tcp-listener", "list"], b"").code(0);
+    assert_eq!(listeners.json().as_array().unwrap().len(), 1);
+    for made in ["the software vault `default`", "the identity `default`", "the node `default`"] {
+        assert!(listeners.stderr.contains(made), "{made}: {}", listeners.stderr);
+    }
+    assert_eq!(run(&kms, &["node", "default"]), "default");
+    // The second one is not.
+    assert!(!kms.run_apart(&["worker", "list"], b"").code(0).stderr.contains("note"));
+    run(&kms, &["node", "delete", "--all", "--yes"]);
+    assert_eq!(run(&kms, &["node", "list"]), "[]");
+    let _ = kms.run_apart(&["node", "default"], b"").code(66);
+}
+
+#[test]
+fn in_the_foreground_a_node_ends_with_its_input() {
+    let kms = Kms::new();
+    let mut node = kms
+        .command(&["node", "create", "here", "--foreground", "--exit-on-eof"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = [0; 4];
+    std::io::Read::read_exact(node.stdout.as_mut().unwrap(), &mut said).unwrap();
+    assert_eq!(&said, b"here");
+    assert_eq!(run(&kms, &["message", "send", "hi", "--to", "/node/here/service/echo"]), "hi");
+    drop(node.stdin.take());
+    assert!(node.wait().unwrap().success());
+    assert_eq!(pid(&kms, "here"), None);
+}
+
+#[test]
+fn messages_are_texts_or_bytes() {
+    let kms = nodes(&["n1"]);
+    let send = |arguments: &[&str]| kms.run_apart(&[&["message", "send"], arguments].concat(), b"");
+    assert_eq!(send(&["00ff", "--hex", "--from", "n1", "--to", "/service/echo"]).code(0).stdout, "00ff");
+    assert_eq!(send(&["-3", "--from", "/node/n1", "--to", "/service/echo"]).code(0).stdout, "-3");
+    assert_eq!(send(&["grüße", "--from", "n1", "--to", "/worker/uppercase"]).code(0).stdout, "GRÜSSE");
+    let long = "x".repeat(100_000);
+    assert_eq!(send(&[&long, "--from", "n1", "--to", "/service/echo"]).code(0).stdout, long);
+    let json = send(&["a", "--from", "n1", "--to", "/service/echo", "--output", "json"]).code(0).json();
+    assert_eq!(json["answer"], "a");
+    let _ = send(&["x", "--from", "n1", "--to", "/service/nobody"]).code(66);
+    let _ = send(&["x", "--from", "n1", "--to", "service/echo"]).code(64);
+    let _ = send(&["xyz", "--hex", "--from", "n1", "--to", "/service/echo"]).code(64);
+    let _ = send(&["x", "--from", "nobody", "--to", "/service/echo"]).code(66);
+    // A pipe that ends without a line.
+    let _ = send(&["x", "--from", "n1", "--to", "-/service/echo"]).code(64);
+}
+
+#[test]
+fn reset_leaves_an_empty_home_and_no_process() {
+    let kms = nodes(&["n1"]);
+    // A process that nobody has asked about yet has no command line any more.
+    let process = format!("/proc/{}/cmdline", pid(&kms, "n1").unwrap());
+    let lives = || std::fs::read(&process).is_ok_and(|line| !line.is_empty());
+    let _ = kms.run_apart(&["reset"], b"").code(64);
+    let told = kms.run_apart(&["reset", "--dry-run", "--output", "json"], b"").code(0).json();
+    assert_eq!(told["dry_run"], true);
+    assert!(lives());
+    run(&kms, &["reset", "--yes"]);
+    let start = Instant::now();
+    while lives() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it does not end");
+    }
+    assert_eq!(run(&kms, &["identity", "list"]), "[]");
+    let left: Vec<_> = std::fs::read_dir(kms.home()).unwrap().map(|one| one.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(run(&kms, &["node", "create", "again"]), "again");
+}
