@@ -5,4 +5,5 @@
 pub use crate::http::fuzzing::{
     ANSWERS, REQUESTS, answer, digest_of, identity_header, is_digest_of, page, request, signature, url,
 };
+pub use crate::ockam::fuzzing::{BODIES, service_body};
 pub use crate::store::fuzzing::{RECORDS, record};

@@ -48,4 +48,5 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("handshake_payload", targets::handshake_payload),
     ("node_frame", targets::node_frame),
     ("multiaddr", targets::multiaddr),
+    ("service_request", targets::service_request),
 ];

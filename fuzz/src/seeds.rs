@@ -95,9 +95,35 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
                 .collect()
         }
         "multiaddr" => texts(&MULTIADDRS),
+        "service_request" => service_requests(),
         "audit_log" => vec![audit_log(0), audit_log(1), audit_log(3)],
         _ => Vec::new(),
     }
+}
+
+/// Requests and answers in their envelopes, and the bodies of the authority's services.
+fn service_requests() -> Vec<Vec<u8>> {
+    let id = "22".repeat(32);
+    let envelopes = [
+        "0ea4011a0102030402612f030104f4",
+        "12a4011a0102030402622f78030004f5010203",
+        "12a4011a0a0b0c0d021a010203040318c804f4",
+        "2ea4011a0a0b0c0d021a010203040319019304f5a301612f02010373756e617574686f72697a6564206d656d626572",
+    ];
+    let bodies = [
+        format!("a2015820{id}02a161616162"),
+        "a401a1616161620219025803021901 00f5".replace(' ', ""),
+        format!("a2015820{id}19010043010203"),
+        format!("a301a181186181186202010458 20{id}").replace(' ', ""),
+        format!("a15820{id}a201a1811861811862 0201").replace(' ', ""),
+        format!("815820{id}"),
+        format!("81a601480102030405060708 02a1616161620358 20{id}0401050206 03").replace(' ', ""),
+        "a1190100f5".to_owned(),
+        "a119010005".to_owned(),
+    ];
+    let decoded = |hex: &str| hex::decode(hex).unwrap_or_default();
+    let bodies: Vec<_> = bodies.iter().map(|body| decoded(body)).collect();
+    envelopes.iter().map(|envelope| decoded(envelope)).chain(numbered(&bodies)).collect()
 }
 
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,26 +72,6 @@ impl ServerRecord {
     pub fn url(&self) -> Option<String> {
         let scheme = if self.tls { "https" } else { "http" };
         self.http_address.as_ref().map(|address| format!("{scheme}://{address}"))
-    }
-
-    /// How it is reached by TCP, as the beginning of a route, when it has a TCP listener. One that listens on all addresses is
-    /// reached on this machine's own; whoever is on another machine puts that machine's name in its place.
-    #[must_use]
-    pub fn tcp_route(&self) -> Option<String> {
-        let address: SocketAddr = self.tcp_address.as_ref()?.parse().ok()?;
-        let ip = match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        let protocol = if ip.is_ipv4() { "ip4" } else { "ip6" };
-        Some(format!("/{protocol}/{ip}/tcp/{}", address.port()))
-    }
-
-    /// The route to its listener of secure channels.
-    #[must_use]
-    pub fn channel_route(&self) -> Option<String> {
-        self.tcp_route().map(|route| route + "/service/api")
     }
 }
 

@@ -40,11 +40,11 @@ fn everything_works_without_http() {
     assert!(route.starts_with("/ip4/127.0.0.1/tcp/") && route.ends_with("/service/api"), "{route}");
     let shown = kms.run(&["authority", "show", "--output", "json"]).code(0).json();
     assert_eq!(
-        (&shown["route"], &shown["status"]["ready"]),
+        (&shown["channel_route"], &shown["status"]["ready"]),
         (&Value::from(route.as_str()), &Value::Bool(true))
     );
     let listed = kms.run(&["authority", "list", "--output", "json"]).code(0).json();
-    assert_eq!(listed[0]["route"].as_str(), Some(route.as_str()));
+    assert_eq!(listed[0]["channel_route"].as_str(), Some(route.as_str()));
 
     // The first ticket tells the enroller's home where the authority is.
     let history = history(&mut kms);

@@ -228,6 +228,7 @@ impl Ask for ChannelClient {
         expires_in: Option<u64>,
         uses: Option<u32>,
     ) -> Result<Made> {
+        let uses = uses.map(u64::from);
         let body = encode(&NewToken { attributes, seconds: expires_in, uses, details: true });
         let answer = self.ask(Service::EnrollmentTokenIssuer, Method::Post, "/", Some(&body))?;
         let OneTimeCode { code, ticket, .. } = answer.read()?;

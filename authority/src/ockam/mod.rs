@@ -9,6 +9,8 @@
 
 mod desk;
 mod door;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod problem;
 pub(crate) mod shape;
 mod told;

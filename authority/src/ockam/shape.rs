@@ -151,7 +151,7 @@ impl<'b, C> Decode<'b, C> for CreateToken {
 pub(crate) struct NewToken<'a> {
     pub(crate) attributes: &'a MemberAttributes,
     pub(crate) seconds: Option<u64>,
-    pub(crate) uses: Option<u32>,
+    pub(crate) uses: Option<u64>,
     pub(crate) details: bool,
 }
 
@@ -164,7 +164,7 @@ impl<C> Encode<C> for NewToken<'_> {
             e.u8(2)?.u64(seconds)?;
         }
         if let Some(uses) = self.uses {
-            e.u8(3)?.u32(uses)?;
+            e.u8(3)?.u64(uses)?;
         }
         if self.details {
             e.u32(OURS)?.bool(true)?;

@@ -16,7 +16,7 @@ use crate::world::{Shown, Site, asking, channel_key, counting};
 /// A node of somebody's own, and how they open channels.
 async fn node_of(site: &Site, person: &Person) -> (Node, ChannelOptions) {
     let (key, attestation) = channel_key(&site.world, person, NOW).await;
-    let shown = Shown(std::sync::Mutex::new(Shown::new(person, &key, &attestation)));
+    let shown = Shown(std::sync::Mutex::new(Shown::of(person, &key, &attestation)));
     let only = Only(vec![site.world.root.identity.identifier()]);
     let node = Node::new(NodeOptions { clock: site.world.clock.clone(), ..NodeOptions::default() });
     (node, ChannelOptions::new(Arc::new(shown), Arc::new(only)))

@@ -18,7 +18,7 @@ use crate::world::{Site, asking};
 fn everything(enroller: &dyn Ask, stranger: &dyn Ask) -> Vec<String> {
     let mut came = Vec::new();
     let mut note = |what: &str, outcome: Result<String, authority::client::Error>| {
-        let outcome = outcome.map_or_else(|error| format!("{:?}: {error}", error.kind()), |done| done);
+        let outcome = outcome.unwrap_or_else(|error| format!("{:?}: {error}", error.kind()));
         came.push(format!("{what}: {outcome}"));
     };
     let given = attributes(&[("colour", "blue")]);

@@ -87,7 +87,7 @@ async fn the_authority_rotates_while_clients_come_and_go() {
         let keys = issuer(&root, &site.world.credential_key, NOW).await;
         site.world.authority.replace_issuer(&Operator::of_this_process(), keys).await.unwrap();
         let attestation = attest(&root, &site.key, NOW).await;
-        *site.shown.0.lock().unwrap() = Shown::new(&root, &site.key, &attestation);
+        *site.shown.0.lock().unwrap() = Shown::of(&root, &site.key, &attestation);
         let since = asked.load(Ordering::SeqCst);
         while asked.load(Ordering::SeqCst) < since + 3 {
             tokio::task::yield_now().await;
@@ -119,7 +119,7 @@ async fn an_authority_that_shows_an_older_history_is_not_believed() {
     let after = rotated(&site.world.root, &site.world.vault, NOW).await;
     let before = site.shown.0.lock().unwrap().clone();
     let attestation = attest(&after, &site.key, NOW).await;
-    *site.shown.0.lock().unwrap() = Shown::new(&after, &site.key, &attestation);
+    *site.shown.0.lock().unwrap() = Shown::of(&after, &site.key, &attestation);
     // The desk still has the former keys: what the handshake shows is learnt all the same.
     asking(&enroller, |client| client.member_ids()).await.unwrap();
     *site.shown.0.lock().unwrap() = before;

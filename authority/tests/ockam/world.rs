@@ -96,7 +96,7 @@ pub(crate) async fn ask(
     assert_eq!(response.re, 7);
     assert_ne!(response.id, 0);
     if response.is_ok() {
-        assert_eq!(response.body.is_some_and(<[u8]>::is_empty), false, "an empty body is none");
+        assert!(response.body.is_none_or(|body| !body.is_empty()), "an empty body is none");
     }
     Got {
         status: response.status.map_or(0, Status::number),
@@ -108,7 +108,7 @@ pub(crate) async fn ask(
 pub(crate) struct Shown(pub(crate) Mutex<(Presentation, Agreer)>);
 
 impl Shown {
-    pub(crate) fn new(
+    pub(crate) fn of(
         person: &Person,
         key: &Agreer,
         attestation: &PurposeKeyAttestation,
@@ -140,7 +140,7 @@ impl Site {
 
     pub(crate) async fn of(world: World, options: Options) -> Self {
         let (key, attestation) = channel_key(&world, &world.root, NOW).await;
-        let shown = Arc::new(Shown(Mutex::new(Shown::new(&world.root, &key, &attestation))));
+        let shown = Arc::new(Shown(Mutex::new(Shown::of(&world.root, &key, &attestation))));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let door = Door::open(&world.authority, shown.clone(), listener, options).await.unwrap();
         Self { world, shown, key, door }

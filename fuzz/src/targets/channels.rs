@@ -1,6 +1,8 @@
 //! What nodes and channels read: frames, messages of records, what is presented in handshakes, and how ways are written.
 
+use authority::fuzzing::{BODIES, service_body};
 use node::multiaddr::MultiAddr;
+use node::request::{ErrorBody, Request, Response};
 
 use super::identities::NOW;
 use super::written_again;
@@ -27,6 +29,26 @@ pub fn node_frame(data: &[u8]) {
     let Some((onward, back, payload)) = node::fuzzing::frame(data) else { return };
     let written = node::fuzzing::written(onward.clone(), back.clone(), payload.clone()).unwrap();
     assert_eq!(node::fuzzing::frame(&written), Some((onward, back, payload)));
+}
+
+/// Requests, answers and what is said of failures are the same once written; so are the bodies of the authority's services, each
+/// by the number that the input begins with.
+pub fn service_request(data: &[u8]) {
+    if let Ok(request) = Request::decode(data) {
+        let written = request.encode();
+        assert_eq!(Request::decode(&written).unwrap(), request);
+    }
+    if let Ok(response) = Response::decode(data) {
+        let written = response.encode();
+        assert_eq!(Response::decode(&written).unwrap().body, response.body);
+        let error = response.error();
+        assert_eq!(ErrorBody::decode(&error.encode()), Some(error));
+    }
+    let Some((kind, body)) = data.split_first() else { return };
+    let kind = usize::from(*kind) % BODIES;
+    if let Some(written) = service_body(kind, body) {
+        written_again(&written[..], |bytes| service_body(kind, bytes).map(Vec::into_boxed_slice));
+    }
 }
 
 /// A way is the same once written.

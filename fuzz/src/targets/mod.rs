@@ -8,7 +8,7 @@ mod identities;
 mod stored;
 mod texts;
 
-pub use channels::{channel_message, handshake_payload, multiaddr, node_frame};
+pub use channels::{channel_message, handshake_payload, multiaddr, node_frame, service_request};
 pub use control::control;
 pub use evidence::key_attestation;
 pub use http::{http_bodies, http_headers};

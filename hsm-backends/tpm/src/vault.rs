@@ -7,10 +7,10 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use vault::device::{Answer, Effect, Pool};
 use vault::{
-    Agreement, AgreementFacet, AgreementKey, Algorithm, AttestationFacet, Capabilities, Custody, Error,
-    Inventory, KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending,
+    Agreement, AgreementFacet, AgreementKey, AttestationFacet, Capabilities, Custody, Error, Inventory,
+    KeyEvidence, KeyHandle, KeyInfo, KeyName, KeySpec, KeyUri, Kind, ListingFacet, MAX_SEAL, Pending,
     Purpose, PurposeKind, Result, Scheme, Sealing, SealingFacet, SecretBytes, Signature, Signing,
-    SigningFacet, Vault, VaultId, VerifyingKey,
+    SigningFacet, Vault, VaultId,
 };
 
 use crate::address::Wanted;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::args::authority::ShowAuthority;
 use crate::commands::client::Place;
-use crate::commands::server::{self, json_server, plain_server};
+use crate::commands::server::{self, channel_route, json_server, plain_server};
 use crate::context::{Context, name};
 use crate::error::Result;
 use crate::output::{Report, table, time};
@@ -79,7 +79,7 @@ pub(crate) fn local(home: &Home, name: &Name) -> Result<Report> {
 pub(super) fn created(home: &Home, name: &Name) -> Result<Report> {
     let (record, running) = home.server(name)?;
     let identifier = home.identity(&Name::new(&record.identity)?)?.identifier().to_string();
-    let doors: Vec<_> = record.channel_route().into_iter().chain(record.url()).collect();
+    let doors: Vec<_> = channel_route(&record).into_iter().chain(record.url()).collect();
     let mut json = json_server(home, name, &record, running)?;
     if let Value::Object(map) = &mut json {
         map.insert("identifier".to_owned(), Value::String(identifier.clone()));

@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::serve::{prepare, runtime};
 use super::service::Service;
 use crate::args::node::Trust;
-use crate::commands::server::{NODE, node_name};
+use crate::commands::server::{NODE, multiaddr, node_name};
 use crate::context::{Context, optional_name};
 use crate::error::{Error, Result};
 use crate::exit::Kind;
@@ -101,7 +101,7 @@ pub(crate) fn looked_up(home: &Home, route: &str) -> Result<String> {
             Part::Node(given) => {
                 let name = node_name(given)?;
                 let (record, running) = home.server(&name)?;
-                let at = record.tcp_route().filter(|_| running).ok_or_else(|| {
+                let at = multiaddr(&record).filter(|_| running).ok_or_else(|| {
                     Error::new(
                         Kind::Unavailable,
                         format!("the node `{name}` does not run, or has no TCP listener"),

@@ -4,7 +4,7 @@ use home::control::{Ask, ask};
 use home::{Home, Name};
 use serde_json::{Value, json};
 
-use crate::commands::server::{json_server, plain_server};
+use crate::commands::server::{json_server, multiaddr, plain_server};
 use crate::error::Result;
 use crate::output::{Report, table};
 
@@ -25,7 +25,7 @@ pub(super) fn local(home: &Home, name: &Name) -> Result<Report> {
         }
     }
     let mut rows = vec![("identifier", identifier.unwrap_or_else(|| "?".to_owned()))];
-    rows.extend(record.tcp_route().filter(|_| running).map(|route| ("route", route)));
+    rows.extend(multiaddr(&record).filter(|_| running).map(|route| ("route", route)));
     if let Some(node) = &node {
         let names = |part: &str, field: &str| {
             let all = node.get(part).and_then(Value::as_array).into_iter().flatten();

@@ -93,9 +93,8 @@ pub(crate) fn plain_server(home: &Home, name: &Name, record: &ServerRecord, runn
     };
     row("project", &record.project);
     row("http", &record.url().unwrap_or_default());
-    let tcp = if record.kind == AUTHORITY { record.channel_route() } else { record.tcp_address.clone() };
-    let word = if record.kind == AUTHORITY { "secure channels" } else { "tcp" };
-    row(word, &tcp.filter(|_| running || record.kind == AUTHORITY).unwrap_or_default());
+    row("tcp", record.tcp_address.as_deref().filter(|_| running).unwrap_or_default());
+    row("secure channels", &channel_route(record).unwrap_or_default());
     row("store", &record.store);
     Ok(table(&rows))
 }
@@ -113,7 +112,7 @@ pub(crate) fn json_server(home: &Home, name: &Name, record: &ServerRecord, runni
         json!({
             "is_default": home.default_node()?.as_ref() == Some(name),
             "tcp_address": record.tcp_address.as_ref().filter(|_| running),
-            "route": { "short": format!("/node/{name}"), "verbose": record.tcp_route().filter(|_| running) },
+            "route": { "short": format!("/node/{name}"), "verbose": multiaddr(record).filter(|_| running) },
         })
     } else {
         json!({
@@ -121,7 +120,7 @@ pub(crate) fn json_server(home: &Home, name: &Name, record: &ServerRecord, runni
             "http_address": record.http_address,
             "tls": record.tls,
             "tcp_address": record.tcp_address,
-            "route": record.channel_route(),
+            "channel_route": channel_route(record),
             "store": record.store,
         })
     };
@@ -129,6 +128,26 @@ pub(crate) fn json_server(home: &Home, name: &Name, record: &ServerRecord, runni
         json.extend(more);
     }
     Ok(json)
+}
+
+/// How a node or authority is reached by TCP, as the beginning of a route. One that listens on all addresses is reached on
+/// this machine's own.
+pub(crate) fn multiaddr(record: &ServerRecord) -> Option<String> {
+    let address: std::net::SocketAddr = record.tcp_address.as_deref()?.parse().ok()?;
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    };
+    let word = if ip.is_ipv4() { "ip4" } else { "ip6" };
+    Some(format!("/{word}/{ip}/tcp/{}", address.port()))
+}
+
+/// The route to an authority's listener of secure channels, when that door is open. Whoever is on another machine puts that
+/// machine's name in the place of an address that is only good here.
+pub(crate) fn channel_route(record: &ServerRecord) -> Option<String> {
+    let route = multiaddr(record).filter(|_| record.kind == AUTHORITY)?;
+    Some(format!("{route}/service/{}", authority::ockam::LISTENER))
 }
 
 pub(crate) fn stop(context: &Context, name: &Name, which: &Stop) -> Result<Report> {
