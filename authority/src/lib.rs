@@ -72,6 +72,7 @@ pub mod once;
 mod problem;
 pub mod service;
 pub mod store;
+pub mod threads;
 pub mod ticket;
 
 pub use error::{Error, Kind, Result};

@@ -11,22 +11,17 @@
     reason = "a test that cannot set up its world should stop"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use authority::client::{Client, Kind};
-use authority::member::MemberAttributes;
-use authority::ticket::Reference;
 use ockam_kms_tests::cli::Kms;
-use ockam_kms_tests::crash::{Program, World};
+use ockam_kms_tests::crash::{Program, World, assert_there, make_tickets, use_of, wait_until};
 use ockam_kms_tests::ockam_kms;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-/// How long what can be waited for may take.
-const PATIENCE: Duration = Duration::from_secs(40);
 /// How soon there is full service after the disk has room again.
 const RELIEF: Duration = Duration::from_secs(5);
 
@@ -36,40 +31,6 @@ fn strace(to: &Path, inject: &[&str]) -> Vec<String> {
     let before = ["strace", "-f", "-qq", "-yy", "-s", "14", "-o", to.to_str().unwrap(), "-e", calls];
     let inject = inject.iter().flat_map(|inject| ["-e", inject]);
     before.into_iter().chain(inject).map(str::to_owned).collect()
-}
-
-fn make_ticket(client: &Client) -> authority::client::Result<Reference> {
-    client.make_ticket(&MemberAttributes::default(), Some(3600), None).map(|made| made.ticket.reference)
-}
-
-/// Makes tickets until it is refused, and at most so many.
-fn make_tickets(client: &Client, most: usize) -> Vec<Reference> {
-    let mut made = Vec::new();
-    while made.len() < most {
-        match make_ticket(client) {
-            Ok(reference) => made.push(reference),
-            Err(error) => {
-                assert_eq!(error.kind(), Kind::Unavailable, "{error}");
-                break;
-            }
-        }
-    }
-    made
-}
-
-fn assert_there(client: &Client, made: &[Reference]) {
-    let found: BTreeSet<_> = client.tickets().unwrap().into_iter().map(|ticket| ticket.reference).collect();
-    let lost: Vec<_> = made.iter().filter(|reference| !found.contains(reference)).collect();
-    assert!(lost.is_empty(), "{} of {} acknowledged tickets are lost", lost.len(), made.len());
-}
-
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    begun.elapsed()
 }
 
 /// What a trace says: how many answers of success there were, how many of them before what they are about was synced, and
@@ -260,22 +221,6 @@ fn control_a_home_that_passes_over_a_failed_sync_is_noticed() {
 fn limited(descriptors: &str) -> Vec<String> {
     let script = format!("trap '' XFSZ; ulimit -n {descriptors}; exec \"$0\" \"$@\"");
     ["sh", "-c", &script].map(str::to_owned).to_vec()
-}
-
-/// How much of one processor a process used over three seconds, while something is done.
-fn use_of(pid: Pid, mut meanwhile: impl FnMut()) -> f64 {
-    let used = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
-        let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-        // Fields 14 and 15, in hundredths of a second.
-        fields[11].parse::<u32>().unwrap() + fields[12].parse::<u32>().unwrap()
-    };
-    let (before, begun) = (used(), Instant::now());
-    while begun.elapsed() < Duration::from_secs(3) {
-        meanwhile();
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    f64::from(used() - before) / 100.0 / begun.elapsed().as_secs_f64()
 }
 
 const MOST_USE: f64 = 0.2;

@@ -14,11 +14,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use authority::enrolment::EnrolmentPolicy;
 use authority::issuer::IssuerKeys;
 use authority::member::MemberAttributes;
 use authority::service::{Authority, Settings};
 use authority::store::MemoryStore;
 use authority::{audit, ticket};
+use evidence::Anchors;
 use home::{Home, IdentityRecord, Name, ProjectRecord};
 use identity::{
     Identifier, Identity, ManualClock, PurposeKey, PurposeKeyAttestation, Timestamp, Validity,
@@ -26,6 +28,7 @@ use identity::{
 };
 use ockam_kms_tests::cli::Kms;
 use ockam_kms_tests::names::{hostile, hostile_arguments};
+use policy_lang::{Decision, Env, Policy};
 use vault::soft::{Lock, SoftVault};
 use vault::{KeyName, KeySpec, KeyUri, Scheme, Signer, Vault, block_on};
 
@@ -210,6 +213,70 @@ fn names_in_a_ticket_move_no_field() {
             assert!(ticket::TicketText::parse(&form).unwrap() == text, "{name:?}");
         }
     }
+}
+
+/// A name in a policy is the name of that attribute, or the text is refused: none is another's, none is more than a name, and
+/// what is printed is what was read.
+#[test]
+fn names_in_a_policy_are_the_names_of_attributes() {
+    const SUBJECT: &str = "I69c228786aec9341b3c1912423ae769f63200ceb553a2eba4c5b262b6766fc7c";
+    let names = hostile();
+    // A subject with every attribute there can be, but for one: each of the value `true`.
+    let with_all_but = |left_out: &str| {
+        let others = names.iter().filter(|name| *name != left_out && check_attribute(name, "true").is_ok());
+        Env::for_subject(SUBJECT, others.map(|name| (name, "true"))).unwrap()
+    };
+    let (mut named, mut printed) = (0, BTreeMap::new());
+    for name in &names {
+        let full = |policy: &str| policy.replace('@', name);
+        for text in [
+            name.clone(),
+            full("not @"),
+            full("(= subject.@ \"true\")"),
+            full("(and true (exists? subject.@))"),
+        ] {
+            let shown: String = text.chars().take(60).collect::<String>().escape_debug().to_string();
+            let policy = match Policy::parse(&text) {
+                Ok(policy) => policy,
+                Err(error) => {
+                    let words = error.to_string();
+                    // It points at the place, in lines of its own.
+                    let is_control = |c: char| c.is_control() && c != '\n';
+                    assert!(words.len() < 2000 && !words.contains(is_control), "{shown}: {words:?}");
+                    assert!(words.lines().count() <= 4, "{shown}: {words:?}");
+                    let refused = EnrolmentPolicy::new(&text, Anchors::none()).unwrap_err();
+                    assert_eq!(refused.kind(), authority::Kind::Invalid);
+                    continue;
+                }
+            };
+            EnrolmentPolicy::new(&text, Anchors::none()).unwrap();
+            let print = policy.to_string();
+            assert!(!print.contains(char::is_control), "{print:?}");
+            assert_eq!(Policy::parse(&print).unwrap().to_string(), print, "{shown}");
+        }
+        // What reads as a comparison of one attribute is about this one and no other. White space ends a name here as it
+        // does in a credential, where no name can have any.
+        let text = full("(= subject.@ \"true\")");
+        if let (Ok(policy), Ok(())) = (Policy::parse(&text), check_attribute(name, "true")) {
+            let alone = Env::for_subject(SUBJECT, [(name, "true")]);
+            let allows = alone.is_ok_and(|alone| policy.decide(&alone) == Decision::Allow);
+            assert_eq!(policy.decide(&with_all_but(name)), Decision::Deny, "{name:?}");
+            if allows {
+                named += 1;
+                assert_eq!(printed.insert(policy.to_string(), name), None, "two names are printed alike");
+            }
+        }
+        // Between quotes it is a value, as long as it does not end them itself.
+        if !name.contains(['"', '\\']) {
+            let Ok(policy) = Policy::parse(&full("(= subject.role \"@\")")) else { continue };
+            let role = |role: &str| policy.decide(&Env::for_subject(SUBJECT, [("role", role)]).unwrap());
+            assert_eq!(role(name), Decision::Allow, "{name:?}");
+            assert!(
+                ["", "x", "true", "\0"].iter().all(|other| other == name || role(other) == Decision::Deny)
+            );
+        }
+    }
+    assert!(named > 20, "{named}");
 }
 
 fn signer(vault: &Arc<dyn Vault>, name: &str) -> Signer {

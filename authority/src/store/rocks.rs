@@ -20,6 +20,7 @@ use crate::store::command::{Applied, Command};
 use crate::store::overlay::Batch;
 use crate::store::writer::{Engine, Writer};
 use crate::store::{Counted, Entry, Pending, Store, View};
+use crate::threads;
 
 /// The file whose lock says that somebody has the store open. RocksDB has one of its own, but says so only in words.
 const LOCK: &str = "IN-USE";
@@ -27,6 +28,10 @@ const LOCK: &str = "IN-USE";
 /// How much of the memory of what was written last may tell what is not in it, and how many bits of each key in a file.
 const FILTER_IN_MEMORY: f64 = 0.05;
 const FILTER_BITS: f64 = 10.0;
+
+/// How many threads RocksDB starts when it opens a store: for flushes, for compaction, for what it does from time to time, and up
+/// to 15 that open files. Then there is our own.
+const THREADS: usize = 19;
 
 /// A store in a directory.
 #[derive(Debug)]
@@ -78,6 +83,8 @@ impl Rocks {
     pub(crate) fn open(path: &Path, options: &Options) -> Result<Self> {
         durable::create_dir(path).map_err(|error| file_error(path, error))?;
         let lock = take_lock(path)?;
+        // RocksDB has no error for a thread that it does not get: it throws, and the process would end without a word of ours.
+        threads::ensure(THREADS)?;
         let db = open_db(path, options)?;
         Ok(Self { db: RwLock::new(Some(db)), path: path.to_owned(), _lock: lock })
     }

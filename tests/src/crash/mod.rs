@@ -8,12 +8,14 @@
 mod driver;
 mod facts;
 mod reconcile;
+mod tickets;
 mod world;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 pub use facts::{Facts, Journal};
+pub use tickets::{assert_there, make_tickets, use_of, wait_until};
 pub use world::{NAME, PROJECT, Person, Program, World};
 
 /// Random numbers (SplitMix64) from a seed that differs in every run.

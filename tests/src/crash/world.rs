@@ -10,7 +10,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -109,6 +109,20 @@ pub(super) struct Running {
     pid: Pid,
     pub(super) url: String,
     pub(super) authority: Identifier,
+}
+
+impl Running {
+    /// One that says that it is ready.
+    fn of(child: Child, ready: &Value) -> Self {
+        let address = ready["http_address"].as_str().unwrap_or_else(|| panic!("{ready}"));
+        let pid = ready["pid"].as_i64().unwrap_or_else(|| i64::from(child.id()));
+        Self {
+            child,
+            pid: Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
+            url: format!("http://{address}"),
+            authority: ready["identifier"].as_str().unwrap().parse().unwrap(),
+        }
+    }
 }
 
 /// An authority in a home of its own, those who ask it, and what they know.
@@ -218,6 +232,21 @@ impl World {
     /// # Panics
     /// When it does not: a failed open.
     pub fn start(&mut self) {
+        let begun = Instant::now();
+        let (mut child, log) = self.spawn();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let took = begun.elapsed();
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        let ready: Value = serde_json::from_str(&line)
+            .unwrap_or_else(|_| panic!("start {}: {line}{}", self.starts.len(), said()));
+        assert!(took < START, "start {} took {took:?}", self.starts.len());
+        self.starts.push(took);
+        self.running = Some(Running::of(child, &ready));
+    }
+
+    /// Starts the process, whose errors and log go to a file.
+    fn spawn(&self) -> (Child, PathBuf) {
         let log = self.directory.path().join("server.log");
         let mut command = match &self.program {
             Program::Real => {
@@ -234,27 +263,14 @@ impl World {
                 self.command(program.clone(), &ways.iter().map(String::as_str).collect::<Vec<_>>())
             }
         };
-        let begun = Instant::now();
-        let mut child = command
+        let child = command
             .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log).unwrap())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let took = begun.elapsed();
-        let said = || std::fs::read_to_string(&log).unwrap_or_default();
-        let ready: Value = serde_json::from_str(&line)
-            .unwrap_or_else(|_| panic!("start {}: {line}{}", self.starts.len(), said()));
-        assert!(took < START, "start {} took {took:?}", self.starts.len());
-        let url = format!("http://{}", ready["http_address"].as_str().unwrap_or_else(|| panic!("{line}")));
-        let authority = ready["identifier"].as_str().unwrap().parse().unwrap();
-        self.starts.push(took);
-        let pid = ready["pid"].as_i64().unwrap_or_else(|| i64::from(child.id()));
-        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-        self.running = Some(Running { child, pid, url, authority });
+        (child, log)
     }
 
     /// Kills it.
@@ -290,6 +306,32 @@ impl World {
     /// Starts another program from now on.
     pub fn set_program(&mut self, program: Program) {
         self.program = program;
+    }
+
+    /// Starts the authority; when it ends before it is ready, how it did, and what it said.
+    ///
+    /// # Panics
+    /// When it does neither.
+    pub fn start_or_end(&mut self) -> Option<(ExitStatus, String)> {
+        let (mut child, log) = self.spawn();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        match serde_json::from_str::<Value>(&line) {
+            Ok(ready) if ready["http_address"].is_string() => {
+                self.running = Some(Running::of(child, &ready));
+                None
+            }
+            _ => Some((child.wait().unwrap(), line + &std::fs::read_to_string(log).unwrap_or_default())),
+        }
+    }
+
+    /// How it ended, when it did so by itself.
+    ///
+    /// # Panics
+    /// When none was started.
+    #[must_use]
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.running.as_mut().expect("a running server").child.try_wait().unwrap()
     }
 
     /// Waits until it has ended by itself.

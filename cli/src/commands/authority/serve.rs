@@ -1,6 +1,7 @@
 //! The authority itself: in the foreground, until it is told to end.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ use crate::output::{Report, time};
 const TICK: Duration = Duration::from_secs(30);
 /// How many descriptors are for something else than connections.
 const OWN_FILES: usize = 48;
+/// How many threads it has beside those that answer: for the control socket, for whoever started it, for what blocks.
+const OWN_THREADS: usize = 4;
 /// How long what was asked on the control socket may take to end.
 const CONTROL_WAIT: Duration = Duration::from_secs(30);
 
@@ -63,7 +66,11 @@ pub(super) fn run(context: &Context, plan: Plan, detached: bool) -> Result<Repor
         None => None,
     };
     drop(writer);
+    // The runtime has no error for those that it does not get.
+    let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    authority::threads::ensure(workers.saturating_add(OWN_THREADS))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
         .enable_all()
         .build()
         .map_err(|e| Error::new(Kind::Exhausted, "the system gives no more threads").with_source(e))?;
