@@ -119,6 +119,8 @@ unsafe fn carry_out(actions: &[Action], output: Output, real: impl FnOnce() -> C
             Action::Hang => hang(),
             Action::Answer(value) => return *value,
             Action::Lose(value) => lost = Some(*value),
+            // SAFETY: as the caller of this function promises.
+            Action::OwnNonce => unsafe { output.write_nonce() },
             Action::OtherKey | Action::Lie(_) | Action::LieOf(..) => {}
         }
     }
@@ -154,7 +156,7 @@ macro_rules! functions {
     };
 }
 
-use Output::{Attributes, Bytes, Mechanism, Nothing, Number, Numbers, Session, Token};
+use Output::{Attributes, Bytes, Mechanism, Nonce, Nothing, Number, Numbers, Session, Token};
 
 functions! {
     C_Initialize(arguments: *mut c_void) => Nothing;
@@ -189,7 +191,8 @@ functions! {
     C_SignInit(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, key: CK_OBJECT_HANDLE) by key => Nothing;
     C_Sign(session: CK_SESSION_HANDLE, data: *mut CK_BYTE, length: CK_ULONG, out: *mut CK_BYTE, out_length: *mut CK_ULONG)
         => Bytes(out, out_length);
-    C_EncryptInit(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, key: CK_OBJECT_HANDLE) by key => Nothing;
+    C_EncryptInit(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, key: CK_OBJECT_HANDLE) by key
+        => Nonce(mechanism);
     C_Encrypt(session: CK_SESSION_HANDLE, data: *mut CK_BYTE, length: CK_ULONG, out: *mut CK_BYTE, out_length: *mut CK_ULONG)
         => Bytes(out, out_length);
     C_DecryptInit(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, key: CK_OBJECT_HANDLE) by key => Nothing;

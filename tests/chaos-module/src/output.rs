@@ -1,7 +1,8 @@
 //! What a function returns through its pointers, and how it is made a lie.
 
 use cryptoki_sys::{
-    CK_ATTRIBUTE, CK_MECHANISM_INFO, CK_SESSION_INFO, CK_TOKEN_INFO, CK_ULONG, CK_UNAVAILABLE_INFORMATION,
+    CK_ATTRIBUTE, CK_GCM_PARAMS, CK_MECHANISM, CK_MECHANISM_INFO, CK_SESSION_INFO, CK_TOKEN_INFO, CK_ULONG,
+    CK_UNAVAILABLE_INFORMATION, CKM_AES_GCM,
 };
 
 use crate::script::{Action, Lie};
@@ -21,7 +22,12 @@ pub(crate) enum Output {
     Token(*mut CK_TOKEN_INFO),
     Session(*mut CK_SESSION_INFO),
     Mechanism(*mut CK_MECHANISM_INFO),
+    /// The nonce of a mechanism, which some modules write themselves.
+    Nonce(*mut CK_MECHANISM),
 }
+
+/// What a nonce of the module's own is made of.
+const OWN_NONCE: u8 = 0xa5;
 
 impl Output {
     /// Falsifies what was returned.
@@ -46,6 +52,26 @@ impl Output {
             // SAFETY: as promised by the caller.
             (output, Action::Lie(lie)) => unsafe { output.lie(*lie) },
             _ => {}
+        }
+    }
+
+    /// Writes a nonce over the caller's, before the call, as modules do that take none.
+    ///
+    /// # Safety
+    /// The pointer is that of a call: null, or a mechanism whose parameter is what its type says.
+    pub(crate) unsafe fn write_nonce(self) {
+        let Self::Nonce(mechanism) = self else { return };
+        // SAFETY: as promised by the caller; null is looked for.
+        let Some(mechanism) = (unsafe { mechanism.as_ref() }).filter(|it| it.mechanism == CKM_AES_GCM) else {
+            return;
+        };
+        // SAFETY: the parameter of this mechanism is of this type (PKCS#11 v3.1 §6.13.3).
+        let Some(parameters) = (unsafe { mechanism.pParameter.cast::<CK_GCM_PARAMS>().as_ref() }) else {
+            return;
+        };
+        if let (false, Ok(length)) = (parameters.pIv.is_null(), usize::try_from(parameters.ulIvLen)) {
+            // SAFETY: the nonce is as long as the parameter says.
+            unsafe { parameters.pIv.write_bytes(OWN_NONCE, length) };
         }
     }
 

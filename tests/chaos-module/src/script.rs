@@ -10,6 +10,7 @@
 //! C_GetTokenInfo        always   set 0x40000            bits of the flags, or the state of a session
 //! C_GetAttributeValue   always   attribute 0x180 flip   the same for one attribute; none that is read is said to be longer
 //! C_SignInit            always   other-key              the key that was used before this one
+//! C_EncryptInit         always   own-nonce              a nonce of the module's own, over the caller's
 //! ```
 //!
 //! Calls are counted from when the script was written. What is not a rule is a remark.
@@ -24,6 +25,7 @@ pub(crate) enum Action {
     Delay(u64),
     Hang,
     OtherKey,
+    OwnNonce,
     Lie(Lie),
     LieOf(u64, Lie),
 }
@@ -107,6 +109,7 @@ fn rule(line: &str) -> Option<Rule> {
         "delay" => Action::Delay(number(words.next()?)?),
         "hang" => Action::Hang,
         "other-key" => Action::OtherKey,
+        "own-nonce" => Action::OwnNonce,
         "attribute" => {
             let attribute = number(words.next()?)?;
             Action::LieOf(attribute, lie(words.next()?, words.next())?)

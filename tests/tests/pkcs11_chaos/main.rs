@@ -275,6 +275,17 @@ fn what_is_late_is_waited_for() {
 }
 
 #[test]
+fn a_nonce_of_the_tokens_own_is_kept() {
+    let Some(hsm) = SoftHsm::enter("a_nonce_of_the_tokens_own_is_kept") else { return };
+    let mut world = World::new(&hsm, DEADLINE);
+    world.chaos.script("C_EncryptInit always own-nonce");
+    assert_eq!(world.run(Seal).unwrap(), "ok");
+    world.chaos.clear();
+    assert!(world.sealed().starts_with(&[0xa5; 12]), "{}", hex::encode(world.sealed()));
+    world.recover(Seal, BACK).expect("it unseals");
+}
+
+#[test]
 fn no_pin_is_given_to_a_token_that_would_lock() {
     let Some(hsm) = SoftHsm::enter("no_pin_is_given_to_a_token_that_would_lock") else { return };
     let mut world = World::new(&hsm, DEADLINE);
