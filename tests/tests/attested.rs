@@ -8,16 +8,22 @@
 )]
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use evidence::{Anchors, KeyAttestation};
+use evidence::{Anchors, KeyAttestation, KeyFacts, Protection};
 use ockam_kms_tests::cli::Kms;
 use ockam_kms_tests::piv::PivCard;
-use ockam_kms_tests::swtpm::Swtpm;
+use ockam_kms_tests::swtpm::{AUTH, Swtpm};
 use ockam_kms_tests::tpmca::{DERIVED, TpmCa};
 use serde_json::json;
-use vault::{Algorithm, VerifyingKey};
+use tpm::TpmBackend;
+use vault::{
+    Algorithm, Backend as _, Custody, KeyHandle, KeyName, KeySpec, Kind, Nobody, Signing, Vault,
+    VerifyingKey, block_on,
+};
 
 const CARD: &str = env!("CARGO_BIN_EXE_virtual-piv-card");
 
@@ -238,6 +244,83 @@ fn certificates_that_are_not_of_an_attestation_key_prove_nothing() {
         let refused = kms.run(&["key", "attest", name, "--vault", name]).code(code);
         assert!(refused.stderr.contains(words), "{}", refused.stderr);
     }
+}
+
+/// What a vault says of a key, judged as if nobody had certified the TPM.
+fn attest(vault: &Arc<dyn Vault>, key: &KeyHandle<Signing>) -> vault::Result<KeyFacts> {
+    let said = block_on(vault.attestation().unwrap().attest(key))?;
+    Ok(KeyAttestation::new(key.public().clone(), said, 0).verify(&Anchors::none(), 0).unwrap())
+}
+
+#[test]
+fn a_tpm_certifies_whatever_happens_to_it() {
+    let mut tpm = Swtpm::start();
+    let backend = TpmBackend::new().with_deadline(Duration::from_secs(120));
+    let vault = block_on(backend.create(&tpm.uri("v"), Arc::new(Nobody))).unwrap();
+    let signing = vault.signing().unwrap();
+    let keys: Vec<_> = ["a", "b", "c"]
+        .map(|name| block_on(signing.generate(&KeySpec::p256(KeyName::new(name).unwrap()))).unwrap())
+        .into();
+    for key in keys.iter().cycle().take(9) {
+        let facts = attest(&vault, key).unwrap();
+        assert!(!facts.exportable && facts.protection == Protection::Hardware);
+    }
+    let (objects, sessions) = tpm.held();
+    assert!(objects <= 1 && sessions <= 1, "{objects} objects, {sessions} sessions");
+    // Other programs hold the slots: nothing of theirs is taken, nothing of ours stays.
+    let fill = || while tpm.try_tool("tpm2_createprimary -C n -G ecc -c other.ctx").is_ok() {};
+    fill();
+    let error = attest(&vault, &keys[0]).unwrap_err();
+    assert_eq!(error.kind(), Kind::Exhausted, "{error}");
+    tpm.tool("tpm2_flushcontext -t");
+    let _facts = attest(&vault, &keys[0]).unwrap();
+    for round in 0..2 {
+        tpm.kill();
+        let error = attest(&vault, &keys[1]).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "round {round}: {error}");
+        tpm.restart();
+        let _facts = attest(&vault, &keys[1]).unwrap();
+    }
+    // One that somebody else made, and that the TPM keeps.
+    tpm.tool("tpm2_flushcontext -t");
+    tpm.tool("tpm2_createprimary -C o -G ecc -c p.ctx");
+    tpm.tool("tpm2_flushcontext -t");
+    let template = "-G ecc:ecdsa-sha256 -a fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign";
+    tpm.tool(&format!("tpm2_create -C p.ctx {template} -p {AUTH} -u k.pub -r k.priv -c k.ctx"));
+    tpm.tool("tpm2_flushcontext -t");
+    tpm.tool("tpm2_evictcontrol -C o -c k.ctx 0x81000001");
+    tpm.tool("tpm2_flushcontext -t");
+    let kept =
+        block_on(Custody::<Signing>::open(signing, &"tpm:persistent=0x81000001".parse().unwrap())).unwrap();
+    assert!(!attest(&vault, &kept).unwrap().exportable);
+    // A wrong value for the key is the key's, and counted once.
+    std::fs::write(tpm.auth_file(), "wrong").unwrap();
+    for _ in 0..3 {
+        let vault = block_on(backend.open(&tpm.uri("v"), Arc::new(Nobody))).unwrap();
+        let other = block_on(Custody::<Signing>::open(vault.signing().unwrap(), keys[2].uri())).unwrap();
+        let error = attest(&vault, &other).unwrap_err();
+        assert_eq!(error.kind(), Kind::Denied, "{error}");
+        assert!(error.to_string().contains("authorization value for the key `c`"), "{error}");
+    }
+}
+
+#[test]
+fn an_attestation_key_with_a_value_of_its_own_is_told_from_the_key() {
+    let tpm = Swtpm::start();
+    tpm.tool(&format!("{} -p secret", DERIVED.replace("|noda", "")));
+    tpm.tool("tpm2_evictcontrol -C o -c ak.ctx 0x81010002");
+    tpm.tool("tpm2_flushcontext -t");
+    let uri = tpm.uri("v").with("attestation-key", "0x81010002").unwrap();
+    let backend = TpmBackend::new().with_deadline(Duration::from_secs(120));
+    let vault = block_on(backend.create(&uri, Arc::new(Nobody))).unwrap();
+    let signing = vault.signing().unwrap();
+    let key = block_on(signing.generate(&KeySpec::p256(KeyName::new("k").unwrap()))).unwrap();
+    let error = attest(&vault, &key).unwrap_err();
+    assert_eq!(error.kind(), Kind::Denied, "{error}");
+    assert!(error.to_string().contains("the attestation key wants"), "{error}");
+    // The key itself is not taken to have been refused.
+    let signature = block_on(signing.sign(&key, b"x")).unwrap();
+    assert!(key.public().verify(b"x", &signature).is_ok());
 }
 
 #[test]

@@ -19,8 +19,8 @@
 //! * The last try of a PIN or PUK is never spent, and a PIN that the card refused is not sent again.
 //! * A card with the PIN, PUK or management key of the factory is refused, unless the URI allows it.
 //!
-//! One thing is out of our hands: the driver keeps a copy of the PIN, which it does not wipe, for as long as the
-//! connection lives.
+//! One thing is out of our hands: the driver keeps a copy of the PIN for as long as the connection lives, and copies of a
+//! management key while it is shown or set, and wipes none of them.
 
 mod access;
 mod address;
