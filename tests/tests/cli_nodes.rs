@@ -206,7 +206,7 @@ fn a_node_of_a_project_renews_its_credential_and_its_channels_see_it() {
     run(&kms, &["identity", "create", "member"]);
     let trusted = format!("{{\"{enroller}\":{{\"ockam-role\":\"enroller\"}}}}");
     let create = ["authority", "create", "--project-identifier", "demo", "--trusted-identities", &trusted];
-    let doors = ["--http-address", "127.0.0.1:0", "--credential-ttl", "60s"];
+    let doors = ["--http-address", "127.0.0.1:0", "--credential-ttl", "24s"];
     run(&kms, &[&create[..], &doors].concat());
     let shown = kms.run_apart(&["authority", "show", "--output", "json"], b"").code(0).json();
     let route = format!("http://{}", shown["http_address"].as_str().unwrap());

@@ -256,12 +256,12 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
         context.refuse_while_rotating(Some(name))?;
         let servers = home.servers()?.into_iter();
         let mut using = servers.filter(|(_, record, running)| *running && record.identity == name.as_str());
-        if let Some((server, ..)) = using.next() {
+        if let Some((server, record, _)) = using.next() {
             return Err(Error::new(
                 Kind::Denied,
                 format!("the identity `{name}` is used by the server `{server}`"),
             )
-            .with_hint(format!("stop it first: `ockam-kms node stop {server}`")));
+            .with_hint(format!("stop it first: `ockam-kms {} stop {server}`", record.kind)));
         }
     }
     for name in &names {
