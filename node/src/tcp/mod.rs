@@ -6,6 +6,7 @@
 mod connection;
 mod frame;
 mod listener;
+mod writer;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
