@@ -379,9 +379,11 @@ impl Described {
         }
         if let Some(channel) = &self.channel_key {
             // The primary key may be in a device that does not agree by X25519: then this one is in software.
-            let elsewhere = match self.key.as_ref().is_some_and(|key| key.vault == channel.vault) {
-                true => String::new(),
-                false => format!(", in the vault `{}`", channel.vault),
+            let beside = self.key.as_ref().is_some_and(|key| key.vault == channel.vault);
+            let elsewhere = match (beside, channel.uri.starts_with("soft:")) {
+                (true, _) => String::new(),
+                (false, true) => format!(", in software, in the vault `{}`", channel.vault),
+                (false, false) => format!(", in the vault `{}`", channel.vault),
             };
             rows.push(("channel key", format!("{} ({}{elsewhere})", channel.uri, channel.algorithm)));
         }
