@@ -19,7 +19,7 @@ impl Service {
                 Ok(json!({ "address": multiaddr(&address) }))
             }
             NodeAsk::ListenChannels { address, party, authorized } => {
-                let authorized = identifiers(&self.home, &authorized)?;
+                let authorized = identifiers(&authorized)?;
                 let options = self.options(&party, authorized, false)?;
                 // Asked once now: what is wrong with the keys is told to who asks, not to each peer.
                 options.party.present().await?;
@@ -128,7 +128,7 @@ impl Service {
         let to: MultiAddr = to.parse()?;
         // Channels on the way are to whoever is there; who is meant is at the end.
         let between = self.options(party, Vec::new(), true)?;
-        let options = self.options(party, identifiers(&self.home, authorized)?, true)?;
+        let options = self.options(party, identifiers(authorized)?, true)?;
         let mut way = self.node.resolve(&plain_end(&to)?, Some(&between), wait).await?;
         let opened = self.node.open_channel(way.route.clone(), options, wait).await;
         let channel = match opened {
@@ -195,7 +195,7 @@ impl Service {
             )
             .with_hint("delete it first, or choose another name"));
         }
-        let options = self.options(party, identifiers(&self.home, authorized)?, true)?;
+        let options = self.options(party, identifiers(authorized)?, true)?;
         let way = self.node.resolve(&parsed, Some(&options), wait).await?;
         let relay = match self.node.create_relay(way.route.clone(), name, wait).await {
             Ok(relay) => relay,
