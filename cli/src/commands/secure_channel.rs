@@ -3,7 +3,7 @@
 use home::control::{NodeAsk, PartyAsk};
 use serde_json::{Value, json};
 
-use super::node::ask::{Asked, field, listed, looked_up, pick};
+use super::node::ask::{Asked, authorized, field, listed, looked_up, pick};
 use crate::args::secure_channel::{Create, ListenerCreate, ListenerVerb, Verb};
 use crate::context::Context;
 use crate::error::Result;
@@ -42,7 +42,7 @@ fn create(context: &Context, create: &Create) -> Result<Report> {
     let ask = NodeAsk::OpenChannel {
         to: looked_up(context.home()?, &create.to)?,
         party: PartyAsk { identity: create.party.identity.clone(), credential },
-        authorized: create.party.authorized.clone(),
+        authorized: authorized(context.home()?, &create.party.authorized)?,
         wait: create.wait.millis(),
     };
     let channel = asked.ask_within(ask, create.wait.timeout)?;
@@ -101,7 +101,7 @@ fn create_listener(context: &Context, create: ListenerCreate) -> Result<Report> 
     let answer = asked.ask(NodeAsk::ListenChannels {
         address: create.address,
         party: PartyAsk { identity: create.party.identity, credential: None },
-        authorized: create.party.authorized,
+        authorized: authorized(context.home()?, &create.party.authorized)?,
     })?;
     let address = field(&answer, "address");
     let plain = format!("secure channels are taken at {address}");

@@ -208,9 +208,9 @@ impl Opened for Remembers {
     }
 }
 
-/// Identifiers as they were typed: of identities of the home by name, too.
-pub(super) fn identifiers(home: &Home, given: &[String]) -> Result<Vec<Identifier>> {
-    given.iter().map(|one| resolve::identifier(home, one)).collect::<Result<_>>()
+/// Identifiers as a node is told them.
+pub(super) fn identifiers(given: &[String]) -> Result<Vec<Identifier>> {
+    given.iter().map(|one| Ok(one.parse()?)).collect()
 }
 
 impl From<node::Error> for Error {

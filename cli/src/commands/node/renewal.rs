@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::exit::Kind;
 
 /// How often it is looked whether there is a credential, or a new one.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(5);
 /// When it is fetched: with this part of its life left.
 const PART_LEFT: u64 = 4;
 
