@@ -4,7 +4,7 @@ use home::{Home, IdentityRecord, KeyRef, Name, NewKey};
 use identity::{Change, Identity};
 use serde_json::{Value, json};
 use vault::KeyUri;
-use vault::soft::Lock;
+use vault::soft::{Lock, LockedBy};
 
 use super::{resolve, rotate};
 use crate::args::identity::{Create, Delete, Encoding, Show, Verb, Verify};
@@ -329,6 +329,8 @@ struct Described {
     is_default: bool,
     key: Option<KeyPlace>,
     channel_key: Option<KeyPlace>,
+    /// The vault whose key locks the vault of the channel key, when one does.
+    channel_key_locked_by: Option<String>,
 }
 
 /// Where a key is: its vault, its URI, its algorithm.
@@ -354,12 +356,19 @@ impl KeyPlace {
 
 impl Described {
     fn of(home: &Home, name: &Name, record: &IdentityRecord) -> Result<Self> {
+        let channel_vault = record.channel_key().map(|record| record.key.vault()).transpose()?;
+        let lock = channel_vault.map(|vault| home.vault_lock(&vault)).transpose()?.flatten();
+        let channel_key_locked_by = match lock {
+            Some(LockedBy::Vault(by)) => Some(by.vault.to_string()),
+            _ => None,
+        };
         Ok(Self {
             name: name.clone(),
             identity: record.identity()?,
             is_default: home.default_identity()?.as_ref() == Some(name),
             key: record.key().map(KeyPlace::of).transpose()?,
             channel_key: record.channel_key().map(|record| KeyPlace::of(&record.key)).transpose()?,
+            channel_key_locked_by,
         })
     }
 
@@ -380,9 +389,12 @@ impl Described {
         if let Some(channel) = &self.channel_key {
             // The primary key may be in a device that does not agree by X25519: then this one is in software.
             let beside = self.key.as_ref().is_some_and(|key| key.vault == channel.vault);
+            let locked = self.channel_key_locked_by.as_ref().map(|by| format!(", which a key of `{by}` locks"));
             let elsewhere = match (beside, channel.uri.starts_with("soft:")) {
                 (true, _) => String::new(),
-                (false, true) => format!(", in software, in the vault `{}`", channel.vault),
+                (false, true) => {
+                    format!(", in software, in the vault `{}`{}", channel.vault, locked.unwrap_or_default())
+                }
                 (false, false) => format!(", in the vault `{}`", channel.vault),
             };
             rows.push(("channel key", format!("{} ({}{elsewhere})", channel.uri, channel.algorithm)));
@@ -398,7 +410,14 @@ impl Described {
             "changes": self.identity.len(),
             "latest_change_hash": self.identity.latest().hash().to_string(),
             "key": self.key.as_ref().map(KeyPlace::json),
-            "channel_key": self.channel_key.as_ref().map(KeyPlace::json),
+            "channel_key": self.channel_key.as_ref().map(|channel| {
+                json!({
+                    "vault": channel.vault,
+                    "uri": channel.uri,
+                    "algorithm": channel.algorithm,
+                    "locked_by": self.channel_key_locked_by,
+                })
+            }),
         })
     }
 }
