@@ -305,9 +305,16 @@ async fn a_channel_does_not_outlive_its_attestation() {
 #[tokio::test]
 async fn what_takes_too_long_is_answered() {
     let (_world, desk, enroller) = desk(Options { deadline: Duration::ZERO, ..Options::default() }).await;
-    let body = add(&"22".repeat(32), "a0");
-    let got = ask(&desk, &enroller, DirectAuthenticator, (Post, "/"), Some(&body)).await;
-    assert_eq!((got.status, got.error().code.as_deref()), (500, Some("unavailable")));
+    // A store in memory may be done before anybody looks at the time: then the next one is tried.
+    for member in 0..200_u8 {
+        let body = add(&format!("{member:02x}").repeat(32), "a0");
+        let got = ask(&desk, &enroller, DirectAuthenticator, (Post, "/"), Some(&body)).await;
+        if got.status != 200 {
+            assert_eq!((got.status, got.error().code.as_deref()), (500, Some("unavailable")));
+            return;
+        }
+    }
+    panic!("everything was done in no time");
 }
 
 #[test]
