@@ -116,6 +116,25 @@ fn through_a_relay() {
 }
 
 #[test]
+fn a_relay_is_registered_anew_when_its_node_is_back() {
+    let kms = nodes(&["n1", "n2"]);
+    let at = ["relay", "create", "blue", "--to", "n1", "--timeout", LONG, "--at"];
+    // One over a channel, since there more has ended.
+    let relay = run(&kms, &[&at[..], &["/node/n2/secure/api"]].concat());
+    let relayed = format!("/node/n2{relay}/service/uppercase");
+    assert_eq!(shout(&kms, "n2", &relayed), "HELLO");
+    run(&kms, &["node", "stop", "n2"]);
+    run(&kms, &["node", "start", "n2"]);
+    let asked = ["message", "send", "hello", "--from", "n2", "--to", &relayed, "--timeout", SHORT];
+    let start = Instant::now();
+    while kms.run_apart(&asked, b"").code != 0 {
+        assert!(start.elapsed() < Duration::from_secs(120), "it is not registered anew");
+    }
+    let shown = kms.run_apart(&["relay", "show", "blue", "--at", "n1", "--output", "json"], b"");
+    assert_eq!(shown.code(0).json()["connection_status"], "up");
+}
+
+#[test]
 fn through_another_channel() {
     let kms = nodes(&["n1", "n2"]);
     let outer = channel(&kms, "n1", "/node/n2/service/api", &[]);
@@ -152,6 +171,23 @@ fn only_who_is_authorized_is_let_in() {
     let peers = kms.run_apart(&["secure-channel", "list", "--at", "n1"], b"").code(0).json();
     let taken = peers.as_array().unwrap().iter().filter(|one| one["listener"] == "private");
     assert_eq!(taken.map(|one| &one["peer"]).collect::<Vec<_>>(), [alice.as_str()]);
+}
+
+#[test]
+fn who_was_called_may_only_answer() {
+    let kms = nodes(&["n1", "n2"]);
+    let to = channel(&kms, "n1", "/node/n2/service/api", &[]);
+    let back = || {
+        let at = kms.run_apart(&["secure-channel", "list", "--at", "n2"], b"").code(0).json();
+        format!("{}/service/uppercase", at[0]["address"].as_str().unwrap())
+    };
+    assert_eq!(shout(&kms, "n1", &format!("{to}/service/uppercase")), "HELLO");
+    assert_silent(&kms, "n2", &back());
+    // Unless n1 is reached through it by its own wish.
+    run(&kms, &["relay", "create", "blue", "--to", "n1", "--at", &to, "--timeout", LONG]);
+    assert_eq!(shout(&kms, "n2", &back()), "HELLO");
+    run(&kms, &["relay", "delete", "blue", "--at", "n1", "--yes"]);
+    assert_silent(&kms, "n2", &back());
 }
 
 #[test]

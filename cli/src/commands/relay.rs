@@ -53,5 +53,6 @@ fn plain(relay: &Value) -> String {
         ("at", field(relay, "destination_address")),
         ("address there", field(relay, "remote_address")),
         ("worker here", field(relay, "worker_address")),
+        ("connection", field(relay, "connection_status")),
     ])
 }

@@ -1,5 +1,6 @@
 //! The node itself: in the foreground, until it is told to end.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,9 @@ use crate::output::Report;
 const ASKED_AT_ONCE: usize = 64;
 /// How long what was asked on the control socket may take to end.
 const CONTROL_WAIT: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether relays are still there.
+const RELAYS: Duration = Duration::from_secs(5);
 
 /// What ends a node beside a signal and the control socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +141,7 @@ async fn serve(context: &Context, plan: &Plan, identity: Name, ends_with: EndsWi
     let why = tokio::select! {
         why = until_told(&mut stopping, signals) => why,
         never = renewal::run(context, &service, &identity, &plan.record) => match never {},
+        never = keep_relays(&service) => match never {},
     };
     tracing::info!("ending: {why}");
     service.stop().await;
@@ -147,6 +152,14 @@ async fn serve(context: &Context, plan: &Plan, identity: Name, ends_with: EndsWi
     }
     tracing::info!("ended");
     Ok(())
+}
+
+/// Looks after the node's relays for as long as it lives.
+async fn keep_relays(service: &Service) -> Infallible {
+    loop {
+        tokio::time::sleep(RELAYS).await;
+        service.keep_relays().await;
+    }
 }
 
 /// Listens where the node listened before, so that routes to it stay good; else where it is told to.

@@ -3,6 +3,7 @@
 
 mod asked;
 mod gates;
+mod relays;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -22,7 +23,8 @@ use serde_json::{Value, json};
 use super::party::{HomeParty, HomeTrust, Remembers, identifiers};
 use super::plan;
 use crate::error::{Error, Result};
-use gates::{HomeForwarding, Taken};
+use gates::{HomeForwarding, RelayPeers, Taken};
+use relays::KeptRelay;
 
 /// The policy of guarded resources of a node that knows an authority: whoever has a credential of it.
 const DEFAULT_POLICY: &str = "(= subject.has_credential true)";
@@ -42,6 +44,7 @@ pub(super) struct Service {
     issuers: Vec<Identifier>,
     scope: Option<String>,
     policies: Policies,
+    relay_peers: Arc<RelayPeers>,
     kept: Mutex<Kept>,
 }
 
@@ -52,8 +55,8 @@ struct Kept {
     ways: HashMap<Address, Resolved>,
     /// Channels that were opened as another identity, or with credentials that were given.
     as_others: HashSet<Address>,
-    /// Relays at other nodes, by name; with how the way to them was written.
-    relays: BTreeMap<String, (RelayInfo, String)>,
+    /// Relays at other nodes, by name.
+    relays: BTreeMap<String, KeptRelay>,
     /// Services, by address, with their types.
     services: BTreeMap<String, &'static str>,
 }
@@ -81,24 +84,35 @@ impl Service {
         let forwarding = Arc::new(HomeForwarding::new(home.clone()));
         let node = Node::new(NodeOptions { forwarding, ..NodeOptions::default() });
         let scope = record.credential_scope.clone();
-        Ok(Self { node, home, vaults, identity, issuers, scope, policies, kept: Mutex::default() })
+        let relay_peers = Arc::default();
+        Ok(Self {
+            node,
+            home,
+            vaults,
+            identity,
+            issuers,
+            scope,
+            policies,
+            relay_peers,
+            kept: Mutex::default(),
+        })
     }
 
     /// Starts what every node has.
     pub(super) fn start(&self) -> Result<()> {
         let (name, resource_type) = ECHO;
         self.serve(name, resource_type, Echo, self.guarded(name, resource_type))?;
-        self.serve("uppercase", "uppercase", Uppercase, admission(None))?;
+        self.serve("uppercase", "uppercase", Uppercase, self.admission(None))?;
         for name in RELAYS {
             let issuers = self.issuers.clone();
             let rule = Arc::new(move |message: &node::Message, name: &str| {
                 gates::may_relay(&issuers, message, name)
             });
-            let relays = RelayService::new(admission(None), rule);
+            let relays = RelayService::new(self.admission(None), rule);
             self.serve(name, RELAY_TYPE, relays, self.guarded(name, RELAY_TYPE))?;
         }
         let options = self.options(&PartyAsk::default(), Vec::new(), false)?;
-        Ok(self.node.listen_channels(Address::local(API), options, admission(None))?)
+        Ok(self.node.listen_channels(Address::local(API), options, self.admission(None))?)
     }
 
     /// Listens for other nodes; where.
@@ -178,7 +192,13 @@ impl Service {
     }
 
     fn guarded(&self, name: &str, resource_type: &str) -> Admission {
-        admission(Some(self.policies.gate(name, resource_type)))
+        self.admission(Some(self.policies.gate(name, resource_type)))
+    }
+
+    /// Who reaches the services of a node: who comes by TCP, and peers of the channels that it took, if the gate lets them.
+    fn admission(&self, then: Option<Arc<dyn node::Gate>>) -> Admission {
+        let relays = Arc::clone(&self.relay_peers);
+        Admission::local().tcp().channels().gate(Arc::new(Taken { relays, then }))
     }
 
     /// Who the node is in channels, and whom it believes. `meant`: the peer is one that was named or looked for.
@@ -201,11 +221,6 @@ impl Service {
         }
         Ok(options)
     }
-}
-
-/// Who reaches the services of a node: who comes by TCP, and peers of the channels that it took, if the gate lets them.
-fn admission(gate: Option<Arc<dyn node::Gate>>) -> Admission {
-    Admission::local().tcp().channels().gate(Arc::new(Taken(gate)))
 }
 
 fn policy(text: &str) -> Result<Policy> {

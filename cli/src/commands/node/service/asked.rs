@@ -24,7 +24,7 @@ impl Service {
                 // Asked once now: what is wrong with the keys is told to who asks, not to each peer.
                 options.party.present().await?;
                 let address = checked(&address)?;
-                self.node.listen_channels(address.clone(), options, admission(None))?;
+                self.node.listen_channels(address.clone(), options, self.admission(None))?;
                 Ok(json!({ "address": multiaddr(&address) }))
             }
             NodeAsk::ChannelListeners => {
@@ -72,7 +72,7 @@ impl Service {
                         .with_hint("`hop` is the one that can be started"));
                 }
                 checked(&address)?;
-                self.serve(&address, "hop", Hop, admission(None))?;
+                self.serve(&address, "hop", Hop, self.admission(None))?;
                 Ok(json!({ "addr": address, "type": service }))
             }
             NodeAsk::Services => Ok(self.services()),
@@ -82,22 +82,11 @@ impl Service {
                 Ok(workers.iter().map(json).collect())
             }
             NodeAsk::CreateRelay { to, name, party, authorized, wait: within } => {
-                self.create_relay(&to, &name, &party, &authorized, wait(within)).await
+                let authorized = identifiers(&authorized)?;
+                self.create_relay(&to, &name, party, authorized, wait(within)).await
             }
-            NodeAsk::Relays => Ok(self.kept().relays.iter().map(relay_json).collect()),
-            NodeAsk::DeleteRelay { name } => {
-                let found = self.kept().relays.remove(&name);
-                let Some((relay, _)) = found else {
-                    return Err(Error::new(
-                        crate::exit::Kind::NotFound,
-                        format!("there is no relay `{}`", name.escape_debug()),
-                    ));
-                };
-                self.node.stop_relay(&relay)?;
-                let way = self.kept().ways.remove(&relay.worker);
-                self.node.release(&way.unwrap_or_default()).await;
-                Ok(json!({ "name": name }))
-            }
+            NodeAsk::Relays => Ok(self.relays()),
+            NodeAsk::DeleteRelay { name } => self.delete_relay(&name).await,
             NodeAsk::SetPolicy { to, policy: text } => {
                 let (resource, policy) = (named(&to), policy(&text)?);
                 self.policies.set(resource.clone(), policy.clone());
@@ -151,12 +140,10 @@ impl Service {
     /// Closes what was made on the way to channels that their peers have closed.
     async fn forget_ways(&self) {
         let open: Vec<_> = self.node.channels().into_iter().map(|one| one.address).collect();
-        let relays: Vec<_> = self.kept().relays.values().map(|(relay, _)| relay.worker.clone()).collect();
         let gone: Vec<Resolved> = {
             let mut kept = self.kept();
             let all = std::mem::take(&mut kept.ways);
-            let stays = |address: &Address| open.contains(address) || relays.contains(address);
-            let (stay, gone) = all.into_iter().partition(|(address, _)| stays(address));
+            let (stay, gone) = all.into_iter().partition(|(address, _)| open.contains(address));
             kept.ways = stay;
             kept.as_others.retain(|address| open.contains(address));
             let gone: HashMap<_, _> = gone;
@@ -176,40 +163,6 @@ impl Service {
         let answer = self.node.ask(way.route.clone(), payload, wait).await;
         self.node.release(&way).await;
         Ok(json!({ "payload": hex::encode(answer?.payload) }))
-    }
-
-    async fn create_relay(
-        &self,
-        to: &str,
-        name: &str,
-        party: &PartyAsk,
-        authorized: &[String],
-        wait: Duration,
-    ) -> Result<Value> {
-        let parsed: MultiAddr = to.parse()?;
-        checked(name)?;
-        if self.kept().relays.contains_key(name) {
-            return Err(Error::new(
-                crate::exit::Kind::AlreadyExists,
-                format!("there already is a relay `{}`", name.escape_debug()),
-            )
-            .with_hint("delete it first, or choose another name"));
-        }
-        let options = self.options(party, identifiers(authorized)?, true)?;
-        let way = self.node.resolve(&parsed, Some(&options), wait).await?;
-        let relay = match self.node.create_relay(way.route.clone(), name, wait).await {
-            Ok(relay) => relay,
-            Err(error) => {
-                self.node.release(&way).await;
-                return Err(error.into());
-            }
-        };
-        let mut kept = self.kept();
-        kept.ways.insert(relay.worker.clone(), way);
-        let made = (relay, to.to_owned());
-        let json = relay_json((&name.to_owned(), &made));
-        kept.relays.insert(name.to_owned(), made);
-        Ok(json)
     }
 
     fn services(&self) -> Value {
@@ -250,7 +203,7 @@ fn plain_end(to: &MultiAddr) -> Result<MultiAddr> {
 }
 
 /// An address that can be written in a route.
-fn checked(name: &str) -> Result<Address> {
+pub(super) fn checked(name: &str) -> Result<Address> {
     MultiAddr::new(vec![Part::Service(name.to_owned())])?;
     Ok(Address::local(name))
 }
@@ -266,7 +219,7 @@ fn text(address: &Address) -> String {
     String::from_utf8_lossy(address.value()).into_owned()
 }
 
-fn multiaddr(address: &Address) -> String {
+pub(super) fn multiaddr(address: &Address) -> String {
     format!("/service/{}", text(address))
 }
 
@@ -300,15 +253,6 @@ fn listener_json(listener: &node::TcpListenerInfo) -> Value {
         "mode": "listen",
         "socket_addr": listener.socket.to_string(),
         "address": multiaddr(&listener.address),
-    })
-}
-
-fn relay_json((name, (relay, to)): (&String, &(RelayInfo, String))) -> Value {
-    json!({
-        "name": name,
-        "destination_address": to,
-        "remote_address": multiaddr(&relay.remote),
-        "worker_address": multiaddr(&relay.worker),
     })
 }
 

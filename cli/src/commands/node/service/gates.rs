@@ -1,7 +1,8 @@
 //! Who gets through a node: to its services, to other nodes, and to a relay of a name.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use home::Home;
 use identity::{Clock as _, Identifier, SystemClock, Timestamp};
@@ -12,17 +13,35 @@ const RELAY_ATTRIBUTE: &str = "ockam-relay";
 /// Any relay.
 const ANY: &str = "*";
 
+/// Who is at the other end of channels through which this node has registered relays.
+#[derive(Default)]
+pub(super) struct RelayPeers(RwLock<HashSet<Identifier>>);
+
+impl RelayPeers {
+    /// These, and no others any more.
+    pub(super) fn set(&self, peers: HashSet<Identifier>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = peers;
+    }
+
+    fn has(&self, peer: &Identifier) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(peer)
+    }
+}
+
 /// Lets peers of channels through that this node took, and not those of channels that it opened itself: to whom it speaks has
-/// not come to use its services. Then another gate decides, if there is one.
-pub(super) struct Taken(pub(super) Option<Arc<dyn Gate>>);
+/// not come to use its services, unless it is there to bring others who have. Then another gate decides, if there is one.
+pub(super) struct Taken {
+    pub(super) relays: Arc<RelayPeers>,
+    pub(super) then: Option<Arc<dyn Gate>>,
+}
 
 impl Gate for Taken {
     fn admits(&self, to: &Address, origin: &Origin, now: Timestamp) -> bool {
         let came = match origin {
-            Origin::Channel(link) => link.listener().is_some(),
+            Origin::Channel(link) => link.listener().is_some() || self.relays.has(&link.peer().identifier()),
             Origin::Local | Origin::Tcp(_) => true,
         };
-        came && self.0.as_ref().is_none_or(|gate| gate.admits(to, origin, now))
+        came && self.then.as_ref().is_none_or(|gate| gate.admits(to, origin, now))
     }
 }
 
