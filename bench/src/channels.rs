@@ -28,7 +28,9 @@ pub fn print() -> Result<()> {
     let took = start.elapsed();
     let each = (resident()?.saturating_sub(before)) / IDLE as u64;
     println!();
-    println!("{IDLE} idle channels: {each} bytes of memory each for both ends, opened in {took:.1?} over TCP");
+    println!(
+        "{IDLE} idle channels: {each} bytes of memory each for both ends, opened in {took:.1?} over TCP"
+    );
     Ok(())
 }
 

@@ -79,6 +79,18 @@ impl Context {
         })
     }
 
+    /// The same for another thread: the home and the vaults as they are opened here.
+    pub(crate) fn apart(&self) -> Self {
+        Self {
+            output: self.output,
+            no_input: self.no_input,
+            pin: self.pin.clone(),
+            passphrase: self.passphrase.clone(),
+            home: self.home.clone(),
+            vaults: self.vaults.clone(),
+        }
+    }
+
     /// The clock.
     pub(crate) fn clock(&self) -> SystemClock {
         SystemClock

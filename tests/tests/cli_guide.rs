@@ -1,4 +1,4 @@
-//! The operator's guide does what it says: its commands are run, in order, in one shell that stops at the first that fails.
+//! The operator's guide and the page on nodes do what they say: their commands are run, in order, in one shell that stops at the first that fails.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its world should stop")]
 
@@ -41,6 +41,13 @@ fn the_guide_does_what_it_says() {
     let (count, ran) = follow(include_str!("../../docs/operations.md"));
     assert!(count > 50, "{count} commands");
     let _ = ran.code(0);
+}
+
+#[test]
+fn the_page_on_nodes_does_what_it_says() {
+    let (count, ran) = follow(include_str!("../../docs/nodes.md"));
+    assert!(count > 20, "{count} commands");
+    assert!(ran.code(0).stdout.contains("n1n2n3HELLO OCKAM!"));
 }
 
 /// A command that fails, or that is refused where the guide says it is not, ends it.

@@ -215,6 +215,25 @@ fn starting_an_authority() {
     let _ = kms.run(&["authority", "stop"]).code(0);
 }
 
+#[test]
+fn starting_a_node() {
+    let mut kms = Kms::new();
+    let mut number = 0;
+    at_points(10, |after| {
+        number += 1;
+        kms.at(&format!("home{number}"));
+        let ended = run(&kms, &["node", "create", "n1"], after);
+        if !ended.hit {
+            assert_eq!(ended.code, 0, "{}", ended.said);
+            let _ = kms.run(&["node", "stop", "n1"]).code(0);
+        }
+        sound(&kms);
+        ended
+    });
+    let _ = kms.run(&["node", "create", "n1"]).code(0);
+    let _ = kms.run(&["node", "stop", "n1"]).code(0);
+}
+
 /// Ended where it is, the same verb leaves what the check sees.
 #[test]
 fn the_check_fails_a_program_that_just_ends() {

@@ -11,6 +11,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use identity::{Clock as _, SystemClock};
 use ockam_kms_tests::cli::Kms;
 use ockam_kms_tests::ockam_kms;
 use ockam_kms_tests::softhsm::{MODULE, PIN, SoftHsm};
@@ -200,6 +201,44 @@ fn credentials_open_what_a_policy_guards() {
 }
 
 #[test]
+fn a_node_of_a_project_renews_its_credential_and_its_channels_see_it() {
+    let kms = Kms::new();
+    let enroller = run(&kms, &["identity", "create", "enroller"]);
+    run(&kms, &["identity", "create", "member"]);
+    let trusted = format!("{{\"{enroller}\":{{\"ockam-role\":\"enroller\"}}}}");
+    let create = ["authority", "create", "--project-identifier", "demo", "--trusted-identities", &trusted];
+    let doors = ["--http-address", "127.0.0.1:0", "--credential-ttl", "24s"];
+    run(&kms, &[&create[..], &doors].concat());
+    let shown = kms.run_apart(&["authority", "show", "--output", "json"], b"").code(0).json();
+    let route = format!("http://{}", shown["http_address"].as_str().unwrap());
+    let authority = run(&kms, &["identity", "show", "authority-demo", "--full", "--encoding", "hex"]);
+    let at = ["--authority-route", &route, "--authority-identity", &authority];
+    let ticket = ["project", "ticket", "-a", "role=member", "--identity", "enroller"];
+    let ticket = run(&kms, &[&ticket[..], &at].concat());
+    let _ = kms.run_apart(&["project", "enroll", "-", "--identity", "member"], ticket.as_bytes()).code(0);
+    let ends = || {
+        let stored = kms.run_apart(&["credential", "list", "--output", "json"], b"").code(0).json();
+        stored[0]["expires_at"].as_u64().unwrap()
+    };
+    // Both know the project's authority: it is the default project.
+    run(&kms, &["node", "create", "guarded", "--identity", "enroller"]);
+    run(&kms, &["node", "create", "n1", "--identity", "member"]);
+    let (first, through) = (ends(), channel(&kms, "n1", "/node/guarded/service/api", &[]));
+    let echo = format!("{through}/service/echo");
+    assert_eq!(shout(&kms, "n1", &echo), "hello");
+    let start = Instant::now();
+    while ends() == first {
+        assert!(start.elapsed() < Duration::from_secs(300), "it is not renewed");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // The first one has ended, and the channel is the same.
+    while SystemClock.now().0 <= first {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(shout(&kms, "n1", &echo), "hello");
+}
+
+#[test]
 fn identities_in_different_vaults() {
     let (tokens, hsm) = SoftHsm::prepare();
     let tpm = Swtpm::start();
@@ -356,6 +395,31 @@ fn messages_are_texts_or_bytes() {
     let _ = send(&["x", "--from", "nobody", "--to", "/service/echo"]).code(66);
     // A pipe that ends without a line.
     let _ = send(&["x", "--from", "n1", "--to", "-/service/echo"]).code(64);
+}
+
+#[test]
+fn what_is_hostile_is_refused_and_the_node_goes_on() {
+    let kms = nodes(&["n1"]);
+    let process = pid(&kms, "n1");
+    for bad in ["", "a/b", "a\nb", "a\u{1b}[2J", &"x".repeat(5000)] {
+        for command in [
+            &["service", "start", "hop", "--at", "n1", "--addr"][..],
+            &["secure-channel-listener", "create", "--at", "n1"],
+            &["relay", "create", "--to", "n1", "--at", "/service/nothing"],
+            &["secure-channel", "create", "--from", "n1", "--to"],
+            &["message", "send", "x", "--from", "n1", "--to"],
+            &["tcp-connection", "create", "--from", "n1", "--to"],
+            &["tcp-listener", "create", "--at", "n1"],
+            &["secure-channel", "create", "--from", "n1", "--to", "/service/api", "--authorized"],
+            &["policy", "create", "--at", "n1", "--allow", "member", "--resource-type"],
+        ] {
+            let refused = kms.run_apart(&[command, &[bad]].concat(), b"");
+            assert!(matches!(refused.code, 64 | 66), "{command:?} {bad:?}: {refused:?}");
+            assert!(!refused.stderr.contains('\u{1b}'), "{command:?}");
+        }
+    }
+    assert_eq!(pid(&kms, "n1"), process);
+    assert_eq!(shout(&kms, "n1", "/service/uppercase"), "HELLO");
 }
 
 #[test]

@@ -153,7 +153,8 @@ fn bulk(name: &str) -> Result<Row> {
                 let mut nonce = [0; 12];
                 nonce[4..].copy_from_slice(&counter.to_be_bytes());
                 let nonce = Nonce::assume_unique_for_key(nonce);
-                black_box(key.seal_in_place_separate_tag(nonce, Aad::empty(), black_box(&mut text))?);
+                let _tag =
+                    black_box(key.seal_in_place_separate_tag(nonce, Aad::empty(), black_box(&mut text))?);
             }
             Ok(())
         })

@@ -155,7 +155,11 @@ impl ockam_core::Worker for TheirEcho {
     type Context = Context;
     type Message = Any;
 
-    async fn handle_message(&mut self, context: &mut Context, message: Routed<Any>) -> ockam_core::Result<()> {
+    async fn handle_message(
+        &mut self,
+        context: &mut Context,
+        message: Routed<Any>,
+    ) -> ockam_core::Result<()> {
         let message = message.into_local_message();
         context.send(message.return_route().clone(), NeutralMessage::from(message.into_payload())).await
     }
@@ -193,7 +197,7 @@ impl Theirs {
         std::thread::spawn(move || {
             let _ = executor.execute(async move {
                 let _ = tell.send(open(&inside, counts).await);
-                std::future::pending::<()>().await;
+                std::future::pending::<ockam_core::Result<()>>().await
             });
         });
         let channel = told.recv()??;
@@ -266,7 +270,7 @@ impl TheirHandshakes {
                     Result::Ok((crates, alice))
                 };
                 let _ = tell.send(made.await);
-                std::future::pending::<()>().await;
+                std::future::pending::<ockam_core::Result<()>>().await
             });
         });
         let (crates, alice) = told.recv()??;

@@ -21,9 +21,11 @@ impl Somebody {
     pub(crate) fn new(algorithm: Algorithm) -> Result<Self> {
         vault::block_on(async {
             let vault: Arc<dyn Vault> = Arc::new(SoftVault::in_memory()?);
-            let (signing, agreement) = vault.signing().zip(vault.agreement()).ok_or("the vault lacks a facet")?;
+            let (signing, agreement) =
+                vault.signing().zip(vault.agreement()).ok_or("the vault lacks a facet")?;
             let name = KeyName::new("primary")?;
-            let spec = if algorithm == Algorithm::Ed25519 { KeySpec::ed25519(name) } else { KeySpec::p256(name) };
+            let spec =
+                if algorithm == Algorithm::Ed25519 { KeySpec::ed25519(name) } else { KeySpec::p256(name) };
             let primary = Signer::bind(Arc::clone(&vault), signing.generate(&spec).await?)?;
             let now = SystemClock.now();
             let identity = Identity::create(&primary, Validity::of_primary_key(now)).await?;

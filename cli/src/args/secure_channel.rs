@@ -17,9 +17,12 @@ pub(crate) enum Verb {
     /// List the secure channels of a node
     #[command(after_help = "Example:\n  ockam-kms secure-channel list --at n1")]
     List(At),
-    /// Show a secure channel
-    #[command(after_help = "Example:\n  ockam-kms secure-channel show 0123456789abcdef --at n1")]
-    Show(Which),
+    /// Show a secure channel; or open one to a listener, and show who is there
+    #[command(after_help = "Examples:
+  ockam-kms secure-channel show 0123456789abcdef --at n1
+  ockam-kms secure-channel show --at /node/n1/service/0123456789abcdef
+  ockam-kms secure-channel show --at /dnsaddr/example.com/tcp/4000/service/api")]
+    Show(Show),
     /// Close a secure channel
     #[command(after_help = "Example:\n  ockam-kms secure-channel delete 0123456789abcdef --at n1 --yes")]
     Delete(Delete),
@@ -38,6 +41,20 @@ pub(crate) struct Create {
     /// A credential to present, as hex, in a file, or `-` for standard input; stored ones are presented without
     #[arg(short, long, value_name = "HEX|PATH|-", allow_hyphen_values = true)]
     pub(crate) credential: Option<String>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Its address, where --at names a node
+    pub(crate) address: Option<String>,
+    /// The node that has it, the way to it, or the way to a listener
+    #[arg(long, value_name = "NODE|ROUTE", allow_hyphen_values = true)]
+    pub(crate) at: Option<String>,
+    /// Who opens a channel to a listener; the default identity when none is given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) identity: Option<String>,
     #[command(flatten)]
     pub(crate) wait: Wait,
 }

@@ -254,12 +254,14 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
     let writer = context.writer()?;
     for name in &names {
         context.refuse_while_rotating(Some(name))?;
-        if let Some(server) = home.server_of_identity(name)? {
+        let servers = home.servers()?.into_iter();
+        let mut using = servers.filter(|(_, record, running)| *running && record.identity == name.as_str());
+        if let Some((server, record, _)) = using.next() {
             return Err(Error::new(
                 Kind::Denied,
                 format!("the identity `{name}` is used by the server `{server}`"),
             )
-            .with_hint(format!("stop it first: `ockam-kms authority stop {server}`")));
+            .with_hint(format!("stop it first: `ockam-kms {} stop {server}`", record.kind)));
         }
     }
     for name in &names {
@@ -291,7 +293,10 @@ fn preview_of_delete(home: &Home, names: &[Name], keep_keys: bool) -> Result<Pre
         }
         for (server, record, running) in home.servers()? {
             if running && record.identity == name.as_str() {
-                preview.needed_by(format!("the server `{server}`, which issues by it"));
+                preview.needed_by(match record.node {
+                    Some(_) => format!("the node `{server}`"),
+                    None => format!("the server `{server}`, which issues by it"),
+                });
             }
         }
         let about = record.identifier();
@@ -374,9 +379,11 @@ impl Described {
         }
         if let Some(channel) = &self.channel_key {
             // The primary key may be in a device that does not agree by X25519: then this one is in software.
-            let elsewhere = match self.key.as_ref().is_some_and(|key| key.vault == channel.vault) {
-                true => String::new(),
-                false => format!(", in the vault `{}`", channel.vault),
+            let beside = self.key.as_ref().is_some_and(|key| key.vault == channel.vault);
+            let elsewhere = match (beside, channel.uri.starts_with("soft:")) {
+                (true, _) => String::new(),
+                (false, true) => format!(", in software, in the vault `{}`", channel.vault),
+                (false, false) => format!(", in the vault `{}`", channel.vault),
             };
             rows.push(("channel key", format!("{} ({}{elsewhere})", channel.uri, channel.algorithm)));
         }

@@ -3,7 +3,7 @@
 use home::control::{NodeAsk, PartyAsk};
 use serde_json::{Value, json};
 
-use super::node::ask::{Asked, field, listed, looked_up, pick};
+use super::node::ask::{Asked, authorized, field, listed, looked_up, pick};
 use crate::args::relay::{Create, Verb};
 use crate::context::Context;
 use crate::error::Result;
@@ -38,7 +38,7 @@ fn create(context: &Context, create: Create) -> Result<Report> {
         to: looked_up(context.home()?, &create.at)?,
         name: create.name,
         party: PartyAsk { identity: create.party.identity, credential: None },
-        authorized: create.party.authorized,
+        authorized: authorized(context.home()?, &create.party.authorized)?,
         wait: create.wait.millis(),
     };
     let relay = asked.ask_within(ask, create.wait.timeout)?;

@@ -1,12 +1,15 @@
 //! `secure-channel …`, `secure-channel-listener …`
 
+use home::Home;
 use home::control::{NodeAsk, PartyAsk};
+use node::multiaddr::{MultiAddr, Part};
 use serde_json::{Value, json};
 
-use super::node::ask::{Asked, field, listed, looked_up, pick};
-use crate::args::secure_channel::{Create, ListenerCreate, ListenerVerb, Verb};
+use super::node::ask::{Asked, ask_here, authorized, field, listed, looked_up, pick};
+use crate::args::node::Trust;
+use crate::args::secure_channel::{Create, ListenerCreate, ListenerVerb, Show, Verb};
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output::{Report, table, time};
 use crate::secret_input::text;
 
@@ -17,11 +20,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
             let items = Asked::find(context, at.at.as_deref())?.list(NodeAsk::Channels)?;
             Ok(listed(items, plain, "there are no secure channels"))
         }
-        Verb::Show(which) => {
-            let items = Asked::find(context, which.at.at.as_deref())?.list(NodeAsk::Channels)?;
-            let item = pick(items, &which.address, &["address"], "secure channel")?;
-            Ok(Report::new(plain(&item), item.clone()).machine(field(&item, "address")))
-        }
+        Verb::Show(show) => self::show(context, &show),
         Verb::Delete(delete) => {
             let asked = Asked::find(context, delete.which.at.at.as_deref())?;
             let address = delete.which.address;
@@ -42,13 +41,64 @@ fn create(context: &Context, create: &Create) -> Result<Report> {
     let ask = NodeAsk::OpenChannel {
         to: looked_up(context.home()?, &create.to)?,
         party: PartyAsk { identity: create.party.identity.clone(), credential },
-        authorized: create.party.authorized.clone(),
+        authorized: authorized(context.home()?, &create.party.authorized)?,
         wait: create.wait.millis(),
     };
     let channel = asked.ask_within(ask, create.wait.timeout)?;
     let address = field(&channel, "address");
     let plain = format!("secure channel to {} open\n{address}", field(&channel, "peer"));
     Ok(Report::new(plain, json!([{ "address": address }])).machine(address))
+}
+
+fn show(context: &Context, show: &Show) -> Result<Report> {
+    let home = context.read()?;
+    let route = match show.at.as_deref().filter(|at| at.starts_with('/')) {
+        Some(at) => Some(at.parse::<MultiAddr>()?),
+        None => None,
+    };
+    let (node, address) = match (&show.address, route.as_ref().map(MultiAddr::parts)) {
+        (Some(address), None) => (show.at.clone(), address),
+        (Some(address), Some([Part::Node(node)])) => (Some(node.clone()), address),
+        // It may be a listener of a node: then somebody is met there.
+        (None, Some([Part::Node(node), Part::Service(address)])) if has(context, node, address)? => {
+            (Some(node.clone()), address)
+        }
+        (None, Some([Part::Node(_)]) | None) | (Some(_), Some(_)) => {
+            return Err(Error::usage("one address of a channel is needed").with_hint(
+                "as in `secure-channel show ADDRESS --at NODE`, or `--at /node/NODE/service/ADDRESS`",
+            ));
+        }
+        (None, Some(_)) => {
+            let to = looked_up(home, show.at.as_deref().unwrap_or_default())?;
+            let party = PartyAsk::default();
+            let ask = NodeAsk::OpenChannel { to, party, authorized: Vec::new(), wait: show.wait.millis() };
+            let met = ask_here(context, show.identity.as_deref(), &Trust::default(), ask)?;
+            return shown(home, met);
+        }
+    };
+    let items = Asked::find(context, node.as_deref())?.list(NodeAsk::Channels)?;
+    shown(home, pick(items, address, &["address"], "secure channel")?)
+}
+
+/// Whether a node has a channel at an address.
+fn has(context: &Context, node: &str, address: &str) -> Result<bool> {
+    let items = Asked::find(context, Some(node))?.list(NodeAsk::Channels)?;
+    Ok(pick(items, address, &["address"], "secure channel").is_ok())
+}
+
+/// A channel with what is known of the peer: its history, when it was meant.
+fn shown(home: &Home, mut channel: Value) -> Result<Report> {
+    let peer = field(&channel, "peer");
+    let known = match peer.parse() {
+        Ok(identifier) => home.known_identity(&identifier)?.map(|known| known.to_hex()),
+        Err(_) => None,
+    };
+    let (plain, address) = (plain(&channel), field(&channel, "address"));
+    if let Value::Object(map) = &mut channel {
+        map.insert("their_identifier".to_owned(), json!(peer));
+        map.insert("their_change_history".to_owned(), json!(known));
+    }
+    Ok(Report::new(plain, channel).machine(address))
 }
 
 fn plain(channel: &Value) -> String {
@@ -101,7 +151,7 @@ fn create_listener(context: &Context, create: ListenerCreate) -> Result<Report> 
     let answer = asked.ask(NodeAsk::ListenChannels {
         address: create.address,
         party: PartyAsk { identity: create.party.identity, credential: None },
-        authorized: create.party.authorized,
+        authorized: authorized(context.home()?, &create.party.authorized)?,
     })?;
     let address = field(&answer, "address");
     let plain = format!("secure channels are taken at {address}");

@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use channel::Address;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use channel::{Address, Route};
+use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::frame::{self, Frame, MAX_FRAME, TAIL, VERSION};
+use super::frame::{self, Frame, MAX_FRAME, VERSION};
+use super::writer::Writer;
 use super::{TcpConnectionInfo, locked};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::link::Link;
 use crate::message::{Message, Origin};
 use crate::node::{Node, Place, Rule};
@@ -23,15 +24,16 @@ const BUDGET: usize = 4 * 1024 * 1024;
 /// How long a message that came from elsewhere waits for room in the queue before it is dropped.
 const QUEUE_WAIT: Duration = Duration::from_secs(5);
 /// How long a peer may take nothing of what is written, or be silent in the middle of a frame, before it is cut off.
-const STALL_WAIT: Duration = Duration::from_secs(30);
+pub(super) const STALL_WAIT: Duration = Duration::from_secs(30);
 /// How long the first byte of the other side may take.
 const VERSION_WAIT: Duration = Duration::from_secs(10);
-/// What is read and written at once.
-const BUFFER: usize = 64 * 1024;
+/// What is read at once of small frames.
+const BUFFER: usize = 16 * 1024;
+/// Frames longer than this have their payload read to where it stays, and this much of them before.
+const LONG: usize = 16 * 1024;
+const HEAD: usize = 4 * 1024;
 /// What is allocated for a frame before any of it has come.
 const AHEAD: usize = 256 * 1024;
-/// Payloads longer than this are written from where they are.
-const COPIED: usize = 8 * 1024;
 
 /// A TCP connection.
 #[derive(Debug)]
@@ -80,15 +82,10 @@ impl AsRef<Link> for TcpLink {
     }
 }
 
-struct Queued {
-    frame: Frame,
-    _room: OwnedSemaphorePermit,
-}
-
 /// The worker that stands for a connection.
 struct Sender {
     link: Arc<TcpLink>,
-    queue: mpsc::UnboundedSender<Queued>,
+    writer: Arc<Writer>,
 }
 
 impl Worker for Sender {
@@ -99,21 +96,29 @@ impl Worker for Sender {
             let frame = Frame::new(message).ok_or_else(|| {
                 Error::new(Kind::Invalid, format!("the message does not fit {MAX_FRAME} bytes"))
             })?;
+            let ended = || {
+                Error::new(Kind::Unavailable, format!("the connection to `{}` has ended", self.link.remote()))
+            };
             // A frame that is larger than the budget takes all of it.
             let room = u32::try_from(frame.len().min(BUDGET)).unwrap_or(u32::MAX);
-            let waiting = Arc::clone(&self.link.budget).acquire_many_owned(room);
-            let room = if remote {
-                tokio::time::timeout(QUEUE_WAIT, waiting)
-                    .await
-                    .map_err(|_| Error::new(Kind::Exhausted, "the connection takes nothing more"))?
-            } else {
-                waiting.await
+            let room = match Arc::clone(&self.link.budget).try_acquire_many_owned(room) {
+                Ok(room) => room,
+                Err(_) => self.room(room, remote).await?.ok_or_else(ended)?,
             };
-            let queued = room.ok().and_then(|room| self.queue.send(Queued { frame, _room: room }).ok());
-            queued.ok_or_else(|| {
-                Error::new(Kind::Unavailable, format!("the connection to `{}` has ended", self.link.remote()))
-            })
+            if self.writer.send(frame, room) { Ok(()) } else { Err(ended()) }
         })
+    }
+}
+
+impl Sender {
+    /// Waits for room; none when the connection ends.
+    async fn room(&self, room: u32, remote: bool) -> Result<Option<OwnedSemaphorePermit>> {
+        let waiting = Arc::clone(&self.link.budget).acquire_many_owned(room);
+        if !remote {
+            return Ok(waiting.await.ok());
+        }
+        let full = |_| Error::new(Kind::Exhausted, "the connection takes nothing more");
+        Ok(tokio::time::timeout(QUEUE_WAIT, waiting).await.map_err(full)?.ok())
     }
 }
 
@@ -148,8 +153,9 @@ impl Node {
             budget: Arc::new(Semaphore::new(BUDGET)),
             closing: watch::Sender::new(false),
         });
-        let (queue, queued) = mpsc::unbounded_channel();
-        let sender = Sender { link: Arc::clone(&link), queue };
+        let (reading, writing) = stream.into_split();
+        let writer = Arc::new(Writer::new(writing));
+        let sender = Sender { link: Arc::clone(&link), writer: Arc::clone(&writer) };
         let place = Place {
             rule: Rule::Through(Some(Arc::clone(&link) as Arc<dyn AsRef<Link> + Send + Sync>)),
             kind: "tcp",
@@ -158,12 +164,11 @@ impl Node {
         self.place(address.clone(), Box::new(sender), Runs::Inline, place).map_err(std::io::Error::other)?;
         locked(&self.0.tcp.connections).insert(address.clone(), Arc::clone(&link));
         tracing::debug!(remote = %info.remote, %address, "a TCP connection is open");
-        let (reading, writing) = stream.into_split();
-        // Reading and writing are tasks of their own: what is sealed for one direction is written while the other is opened.
+        // Reading and writing are tasks of their own: a peer that takes nothing is heard all the same.
         let (node, ended) = (self.clone(), self.stopped());
         let (of_writer, closing) = (Arc::clone(&link), link.closing.subscribe());
         self.spawn(async move {
-            let why = write(writing, queued, closing).await;
+            let why = writer.run(closing).await;
             tracing::debug!(remote = %of_writer.remote(), why = ?why.err(), "nothing more is written");
             of_writer.close();
         });
@@ -211,8 +216,8 @@ async fn read(node: &Node, link: &Arc<TcpLink>, reading: OwnedReadHalf) -> std::
         if length > MAX_FRAME {
             return Err(invalid("the frame is too long"));
         }
-        let bytes = read_frame(&mut reading, length).await?;
-        let (onward, mut back, payload) = frame::decode(bytes).ok_or_else(|| invalid("it is no frame"))?;
+        let frame = read_frame(&mut reading, length).await?;
+        let (onward, mut back, payload) = frame.ok_or_else(|| invalid("it is no frame"))?;
         if onward.0.is_empty() {
             continue; // A heartbeat.
         }
@@ -221,70 +226,48 @@ async fn read(node: &Node, link: &Arc<TcpLink>, reading: OwnedReadHalf) -> std::
     }
 }
 
-/// Takes memory as bytes come, not as they are announced.
-async fn read_frame(reading: &mut BufReader<OwnedReadHalf>, length: usize) -> std::io::Result<Vec<u8>> {
+/// One frame of this length: its routes and its payload. Memory is taken as bytes come, not as they are announced.
+async fn read_frame(
+    reading: &mut BufReader<OwnedReadHalf>,
+    length: usize,
+) -> std::io::Result<Option<(Route, Route, Vec<u8>)>> {
     let mut bytes = Vec::with_capacity(length.min(AHEAD));
+    if length > LONG {
+        // The payload is read to where it stays.
+        fill(reading, &mut bytes, HEAD).await?;
+        if let Some(head) = frame::head(&bytes)
+            && let Some(tail) = (length - head.length).checked_sub(head.payload)
+        {
+            let mut payload = Vec::with_capacity(head.payload.min(AHEAD));
+            payload.extend_from_slice(bytes.get(head.length..).unwrap_or_default());
+            fill(reading, &mut payload, head.payload).await?;
+            let mut rest = payload.split_off(head.payload);
+            fill(reading, &mut rest, tail).await?;
+            return Ok(frame::is_tail(&rest, head.fields).then_some((head.onward, head.back, payload)));
+        }
+    }
+    fill(reading, &mut bytes, length).await?;
+    Ok(frame::decode(bytes))
+}
+
+/// Reads until there are so many bytes.
+async fn fill(
+    reading: &mut BufReader<OwnedReadHalf>,
+    bytes: &mut Vec<u8>,
+    length: usize,
+) -> std::io::Result<()> {
     while bytes.len() < length {
         let left = u64::try_from(length - bytes.len()).unwrap_or(u64::MAX);
-        if within(STALL_WAIT, (&mut *reading).take(left).read_buf(&mut bytes)).await? == 0 {
+        if within(STALL_WAIT, (&mut *reading).take(left).read_buf(bytes)).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
-    }
-    Ok(bytes)
-}
-
-/// Writes what is queued. When the connection is to end, what is queued then is still written.
-async fn write(
-    mut writing: OwnedWriteHalf,
-    mut queued: mpsc::UnboundedReceiver<Queued>,
-    mut closing: watch::Receiver<bool>,
-) -> std::io::Result<()> {
-    within(STALL_WAIT, writing.write_all(&[VERSION])).await?;
-    let mut buffer = Vec::with_capacity(BUFFER);
-    loop {
-        let first = tokio::select! {
-            first = queued.recv() => first,
-            _ = closing.wait_for(|closing| *closing), if !queued.is_closed() => {
-                queued.close();
-                continue;
-            }
-        };
-        let Some(first) = first else { return Ok(()) };
-        // Room is given back when what took it has been written.
-        let mut rooms = Vec::new();
-        let mut next = Some(first);
-        while let Some(Queued { frame, _room: room }) = next.take() {
-            rooms.push(room);
-            buffer.extend_from_slice(&frame.head);
-            if frame.payload.len() > COPIED {
-                write_some(&mut writing, &buffer).await?;
-                write_some(&mut writing, &frame.payload).await?;
-                buffer.clear();
-            } else {
-                buffer.extend_from_slice(&frame.payload);
-            }
-            buffer.extend_from_slice(&TAIL);
-            if buffer.len() < BUFFER {
-                next = queued.try_recv().ok();
-            }
-        }
-        write_some(&mut writing, &buffer).await?;
-        buffer.clear();
-    }
-}
-
-/// Writes all, and ends when nothing of it is taken for a while.
-async fn write_some(writing: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        let written = within(STALL_WAIT, writing.write(bytes)).await?;
-        if written == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-        bytes = bytes.get(written..).unwrap_or_default();
     }
     Ok(())
 }
 
-async fn within<T>(wait: Duration, doing: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+pub(super) async fn within<T>(
+    wait: Duration,
+    doing: impl Future<Output = std::io::Result<T>>,
+) -> std::io::Result<T> {
     tokio::time::timeout(wait, doing).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }

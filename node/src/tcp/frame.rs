@@ -7,7 +7,7 @@
 //! ```
 
 use channel::Route;
-use minicbor::{Decode, Encode, Encoder};
+use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::message::Message;
 
@@ -76,6 +76,42 @@ pub(crate) fn decode(mut frame: Vec<u8>) -> Option<(Route, Route, Vec<u8>)> {
     Some((onward, back, frame))
 }
 
+/// What stands before the payload of a frame, and how long both are.
+pub(super) struct Head {
+    pub(super) onward: Route,
+    pub(super) back: Route,
+    /// Its own length.
+    pub(super) length: usize,
+    /// That of the payload.
+    pub(super) payload: usize,
+    /// How many fields follow the payload.
+    pub(super) fields: u64,
+}
+
+/// The head of a frame whose beginning this is; none when it does not end there, or is of a form that nobody writes.
+pub(super) fn head(beginning: &[u8]) -> Option<Head> {
+    let mut decoder = Decoder::new(beginning);
+    let fields = decoder.array().ok()??.checked_sub(3)?;
+    let (onward, back) = (decoder.decode().ok()?, decoder.decode().ok()?);
+    // The head of a byte string: its type in three bits, and its length or how long that is.
+    let at = decoder.position();
+    let (first, rest) = beginning.get(at..)?.split_first()?;
+    let (payload, more) = match first {
+        0x58 => (u64::from(*rest.first()?), 1),
+        0x59 => (u64::from(u16::from_be_bytes(*rest.first_chunk()?)), 2),
+        0x5a => (u64::from(u32::from_be_bytes(*rest.first_chunk()?)), 4),
+        _ => return None,
+    };
+    Some(Head { onward, back, length: at + 1 + more, payload: usize::try_from(payload).ok()?, fields })
+}
+
+/// Whether these are the fields that follow a payload: tracing, and whatever else.
+pub(super) fn is_tail(bytes: &[u8], fields: u64) -> bool {
+    let mut decoder = Decoder::new(bytes);
+    let tracing = fields == 0 || decoder.decode::<Option<&str>>().is_ok();
+    tracing && (1..fields).all(|_| decoder.skip().is_ok())
+}
+
 /// A frame without its length, in one piece.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn encode(message: Message) -> Option<Vec<u8>> {
@@ -125,6 +161,25 @@ mod tests {
             if let Some((_, _, payload)) = decoded {
                 assert_eq!(payload, b"x");
             }
+        }
+    }
+
+    #[test]
+    fn a_head_is_that_of_the_frame() {
+        let (onward, back) = (Route(vec![Address::local("api")]), Route(vec![Address::local("x")]));
+        for length in [24, 255, 256, 65_535, 65_536, 70_000] {
+            let message = Message::new(onward.clone(), back.clone(), vec![7; length]);
+            let written = bytes(&Frame::new(message).unwrap())[4..].to_vec();
+            let head = head(&written[..40]).unwrap();
+            assert_eq!((&head.onward, &head.back, head.payload, head.fields), (&onward, &back, length, 1));
+            let tail = &written[head.length + head.payload..];
+            assert_eq!(tail, TAIL);
+            assert!(is_tail(tail, 1) && is_tail(b"", 0) && is_tail(b"\xf6\x01", 2));
+            assert!(!is_tail(b"", 1) && !is_tail(b"\x01", 1) && !is_tail(b"\x60", 2));
+        }
+        // What does not end there, what is of no definite length, and a short payload are left to the whole.
+        for other in ["84818200", "9f8080", "84808041 78", "838080", "82808058", "8380805affff"] {
+            assert!(head(&hex::decode(other.replace(' ', "")).unwrap()).is_none(), "{other}");
         }
     }
 

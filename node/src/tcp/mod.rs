@@ -6,6 +6,7 @@
 mod connection;
 mod frame;
 mod listener;
+mod writer;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -74,14 +75,14 @@ impl Node {
     /// [`Kind::Unavailable`] when nobody answers there, [`Kind::Invalid`] when it is no such address.
     pub async fn connect_tcp(&self, to: &str) -> Result<TcpConnectionInfo> {
         if to.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
-            return Err(Error::new(Kind::Invalid, format!("`{to}` is no TCP address"))
+            return Err(Error::new(Kind::Invalid, format!("`{}` is no TCP address", to.escape_debug()))
                 .with_hint("write it as HOST:PORT"));
         }
         if locked(&self.0.tcp.connections).len() >= MAX_DIALLED {
             return Err(Error::new(Kind::Exhausted, "the node has too many TCP connections"));
         }
         let failed = |e: std::io::Error| {
-            Error::new(Kind::Unavailable, format!("cannot connect to `{to}`: {e}"))
+            Error::new(Kind::Unavailable, format!("cannot connect to `{}`: {e}", to.escape_debug()))
                 .with_hint("see whether a node listens there: `node list`")
                 .with_source(e)
         };

@@ -11,6 +11,7 @@ use super::plan::Plan;
 use super::serve::{prepare, runtime};
 use super::service::Service;
 use crate::args::node::Trust;
+use crate::commands::resolve;
 use crate::commands::server::{NODE, multiaddr, node_name};
 use crate::context::{Context, optional_name};
 use crate::error::{Error, Result};
@@ -121,6 +122,11 @@ pub(crate) fn looked_up(home: &Home, route: &str) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+/// Who may be at the other end, as identifiers, from how they were typed: names of identities of the home, too.
+pub(crate) fn authorized(home: &Home, given: &[String]) -> Result<Vec<String>> {
+    given.iter().map(|one| Ok(resolve::identifier(home, one)?.to_string())).collect()
 }
 
 /// The text in a field of an answer.

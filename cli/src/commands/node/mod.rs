@@ -4,6 +4,7 @@ pub(crate) mod ask;
 mod control;
 mod party;
 mod plan;
+mod renewal;
 mod serve;
 mod service;
 mod show;

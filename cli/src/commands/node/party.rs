@@ -57,7 +57,7 @@ impl HomeParty {
     async fn shown(&self) -> home::Result<(Presentation, Agreer)> {
         let now = SystemClock.now();
         let record = self.home.identity(&self.identity)?;
-        let credentials = self.credentials(&record.identifier(), now)?;
+        let credentials = self.credentials(&record, now)?;
         {
             let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
             let same = |shown: &&Shown| {
@@ -92,11 +92,16 @@ impl HomeParty {
         })?
     }
 
-    /// The credentials that are good now: what was given, and of each issuer that stored one which is good for longest.
-    fn credentials(&self, subject: &Identifier, now: Timestamp) -> home::Result<Vec<Credential>> {
+    /// The credentials that are good now: what was given, and of what is stored of each issuer that which is good for longest.
+    pub(super) fn credentials(
+        &self,
+        record: &IdentityRecord,
+        now: Timestamp,
+    ) -> home::Result<Vec<Credential>> {
+        let subject = record.identifier();
         let mut stored: Vec<Credential> = Vec::new();
         for one in self.home.credentials()? {
-            let wanted = one.subject == *subject
+            let wanted = one.subject == subject
                 && self.issuers.contains(&one.issuer)
                 && self.scope.as_ref().is_none_or(|scope| one.scope == *scope);
             if wanted {
@@ -201,9 +206,9 @@ impl Opened for Remembers {
     }
 }
 
-/// Identifiers as they were typed: of identities of the home by name, too.
-pub(super) fn identifiers(home: &Home, given: &[String]) -> Result<Vec<Identifier>> {
-    given.iter().map(|one| resolve::identifier(home, one)).collect::<Result<_>>()
+/// Identifiers as a node is told them.
+pub(super) fn identifiers(given: &[String]) -> Result<Vec<Identifier>> {
+    given.iter().map(|one| Ok(one.parse()?)).collect()
 }
 
 impl From<node::Error> for Error {

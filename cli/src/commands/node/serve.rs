@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::control::Running;
 use super::party;
 use super::plan::Plan;
+use super::renewal;
 use super::service::Service;
 use super::show;
 use crate::commands::authority::ensure_vault;
@@ -133,7 +134,10 @@ async fn serve(context: &Context, plan: &Plan, identity: Name, ends_with: EndsWi
         EndsWith::Input => end_with_eof(stop),
         EndsWith::Nothing => {}
     }
-    let why = until_told(&mut stopping, signals).await;
+    let why = tokio::select! {
+        why = until_told(&mut stopping, signals) => why,
+        never = renewal::run(context, &service, &identity, &plan.record) => match never {},
+    };
     tracing::info!("ending: {why}");
     service.stop().await;
     // Waits for who is being answered: messages that are waited for end with the node.

@@ -4,14 +4,15 @@
 mod asked;
 mod gates;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use channel::Renewed;
 use home::control::{NodeAsk, PartyAsk, PolicyFor};
 use home::{Home, Name, NodeRecord, Vaults};
-use identity::{Credential, Identifier};
+use identity::{Clock as _, Credential, Identifier, SystemClock};
 use node::multiaddr::{MultiAddr, Part};
 use node::workers::{Echo, Hop, RelayInfo, RelayService, Uppercase};
 use node::{Address, Admission, ChannelOptions, Node, NodeOptions, Policies, Resolved, Resource, Runs};
@@ -49,6 +50,8 @@ pub(super) struct Service {
 struct Kept {
     /// What was made on the way to a channel, and ends with it.
     ways: HashMap<Address, Resolved>,
+    /// Channels that were opened as another identity, or with credentials that were given.
+    as_others: HashSet<Address>,
     /// Relays at other nodes, by name; with how the way to them was written.
     relays: BTreeMap<String, (RelayInfo, String)>,
     /// Services, by address, with their types.
@@ -117,6 +120,47 @@ impl Service {
         self.policies.list().iter().map(|(to, policy)| (named(to), policy.as_str().to_owned())).collect()
     }
 
+    /// The home.
+    pub(super) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Presents the credentials of the node itself anew to the peers of the channels that it has as itself.
+    pub(super) async fn present_anew(&self) {
+        let party = self.party(self.identity.clone(), Vec::new());
+        let renewed = self.home.identity(&self.identity).and_then(|record| {
+            let credentials = party.credentials(&record, SystemClock.now())?;
+            Ok(Renewed::new(&record.identity()?, &credentials)?)
+        });
+        let renewed = match renewed {
+            Ok(renewed) => renewed,
+            Err(error) => return tracing::warn!(%error, "the new credential cannot be presented"),
+        };
+        let api = Address::local(API);
+        let as_others = self.kept().as_others.clone();
+        for channel in self.node.channels() {
+            let as_itself = match &channel.listener {
+                Some(listener) => *listener == api,
+                None => !as_others.contains(&channel.address),
+            };
+            if as_itself && let Err(error) = self.node.renew_channel(&channel.address, &renewed).await {
+                tracing::debug!(address = %channel.address, %error, "a channel does not take the new credential");
+            }
+        }
+    }
+
+    fn party(&self, identity: Name, given: Vec<Credential>) -> HomeParty {
+        HomeParty {
+            home: self.home.clone(),
+            vaults: Arc::clone(&self.vaults),
+            identity,
+            issuers: self.issuers.clone(),
+            scope: self.scope.clone(),
+            given,
+            shown: Mutex::default(),
+        }
+    }
+
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,15 +193,7 @@ impl Service {
         };
         let given = party.credential.as_deref().map(Credential::from_hex).transpose()?;
         let meant = meant || !authorized.is_empty();
-        let party = HomeParty {
-            home: self.home.clone(),
-            vaults: Arc::clone(&self.vaults),
-            identity,
-            issuers: self.issuers.clone(),
-            scope: self.scope.clone(),
-            given: given.into_iter().collect(),
-            shown: Mutex::default(),
-        };
+        let party = self.party(identity, given.into_iter().collect());
         let trust = HomeTrust { home: self.home.clone(), issuers: self.issuers.clone(), authorized };
         let mut options = ChannelOptions::new(Arc::new(party), Arc::new(trust));
         if meant {

@@ -180,17 +180,19 @@ fn wait_until_ready(home: &Home, plan: &Launch<'_>, child: &mut Started, log: &P
             forget_log(home, plan, log);
             return Err(said);
         }
+        // First: what is ready and was not wanted any more is ended, too.
+        if interrupt::requested() {
+            child.abandon();
+            return Err(Error::new(Kind::Interrupted, "interrupted"));
+        }
         // Another server of this name may answer: ours has our child's number.
         let answer = socket.exists().then(|| ask(&socket, &Ask::Status).ok()).flatten();
         if let Some(status) = answer
             && status.get("pid").and_then(Value::as_u64) == Some(u64::from(pid))
             && status.get("ready").and_then(Value::as_bool) == Some(true)
+            && !interrupt::requested()
         {
             return Ok(());
-        }
-        if interrupt::requested() {
-            child.abandon();
-            return Err(Error::new(Kind::Interrupted, "interrupted"));
         }
         if start.elapsed() > READY_WAIT {
             let seconds = READY_WAIT.as_secs();

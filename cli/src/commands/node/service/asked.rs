@@ -19,12 +19,13 @@ impl Service {
                 Ok(json!({ "address": multiaddr(&address) }))
             }
             NodeAsk::ListenChannels { address, party, authorized } => {
-                let authorized = identifiers(&self.home, &authorized)?;
+                let authorized = identifiers(&authorized)?;
                 let options = self.options(&party, authorized, false)?;
                 // Asked once now: what is wrong with the keys is told to who asks, not to each peer.
                 options.party.present().await?;
-                self.node.listen_channels(Address::local(address.as_str()), options, admission(None))?;
-                Ok(json!({ "address": multiaddr(&Address::local(address.as_str())) }))
+                let address = checked(&address)?;
+                self.node.listen_channels(address.clone(), options, admission(None))?;
+                Ok(json!({ "address": multiaddr(&address) }))
             }
             NodeAsk::ChannelListeners => {
                 let listeners = self.node.channel_listeners();
@@ -70,6 +71,7 @@ impl Service {
                     return Err(Error::invalid(format!("there is no service `{}`", service.escape_debug()))
                         .with_hint("`hop` is the one that can be started"));
                 }
+                checked(&address)?;
                 self.serve(&address, "hop", Hop, admission(None))?;
                 Ok(json!({ "addr": address, "type": service }))
             }
@@ -126,7 +128,7 @@ impl Service {
         let to: MultiAddr = to.parse()?;
         // Channels on the way are to whoever is there; who is meant is at the end.
         let between = self.options(party, Vec::new(), true)?;
-        let options = self.options(party, identifiers(&self.home, authorized)?, true)?;
+        let options = self.options(party, identifiers(authorized)?, true)?;
         let mut way = self.node.resolve(&plain_end(&to)?, Some(&between), wait).await?;
         let opened = self.node.open_channel(way.route.clone(), options, wait).await;
         let channel = match opened {
@@ -138,7 +140,11 @@ impl Service {
         };
         way.route = channel.route.clone();
         self.forget_ways().await;
-        self.kept().ways.insert(channel.address.clone(), way);
+        let mut kept = self.kept();
+        kept.ways.insert(channel.address.clone(), way);
+        if *party != PartyAsk::default() {
+            kept.as_others.insert(channel.address.clone());
+        }
         Ok(channel_json(&channel))
     }
 
@@ -152,6 +158,7 @@ impl Service {
             let stays = |address: &Address| open.contains(address) || relays.contains(address);
             let (stay, gone) = all.into_iter().partition(|(address, _)| stays(address));
             kept.ways = stay;
+            kept.as_others.retain(|address| open.contains(address));
             let gone: HashMap<_, _> = gone;
             gone.into_values().collect()
         };
@@ -180,6 +187,7 @@ impl Service {
         wait: Duration,
     ) -> Result<Value> {
         let parsed: MultiAddr = to.parse()?;
+        checked(name)?;
         if self.kept().relays.contains_key(name) {
             return Err(Error::new(
                 crate::exit::Kind::AlreadyExists,
@@ -187,7 +195,7 @@ impl Service {
             )
             .with_hint("delete it first, or choose another name"));
         }
-        let options = self.options(party, identifiers(&self.home, authorized)?, true)?;
+        let options = self.options(party, identifiers(authorized)?, true)?;
         let way = self.node.resolve(&parsed, Some(&options), wait).await?;
         let relay = match self.node.create_relay(way.route.clone(), name, wait).await {
             Ok(relay) => relay,
@@ -239,6 +247,12 @@ fn plain_end(to: &MultiAddr) -> Result<MultiAddr> {
         *last = Part::Service(std::mem::take(name));
     }
     Ok(MultiAddr::new(parts)?)
+}
+
+/// An address that can be written in a route.
+fn checked(name: &str) -> Result<Address> {
+    MultiAddr::new(vec![Part::Service(name.to_owned())])?;
+    Ok(Address::local(name))
 }
 
 /// A worker's address, from how it is typed: `/service/NAME`, or the name alone.
