@@ -223,7 +223,12 @@ impl Somebody {
     }
 
     /// A request with a body, or without, and what their client makes of the answer.
-    async fn ask(&self, service: &str, request: Request, body: Option<Vec<u8>>) -> Result<Vec<u8>, (Error, Option<Status>)> {
+    async fn ask(
+        &self,
+        service: &str,
+        request: Request,
+        body: Option<Vec<u8>>,
+    ) -> Result<Vec<u8>, (Error, Option<Status>)> {
         let reply: Response<Vec<u8>> = match body {
             Some(body) => self.client.request(&self.context, service, request.body(body)).await.unwrap(),
             None => self.client.request(&self.context, service, request).await.unwrap(),
@@ -242,7 +247,11 @@ impl Somebody {
         self.ask("direct_authenticator", Request::post("/"), Some(body.unwrap())).await.map(drop)
     }
 
-    async fn mint(&self, pairs: &[(&str, &str)], uses: Option<u64>) -> Result<OneTimeCode, (Error, Option<Status>)> {
+    async fn mint(
+        &self,
+        pairs: &[(&str, &str)],
+        uses: Option<u64>,
+    ) -> Result<OneTimeCode, (Error, Option<Status>)> {
         let body = CreateToken { attributes: attributes(pairs), ttl_secs: Some(300), ttl_count: uses };
         let body = minicbor::to_vec(body).unwrap();
         let answer = self.ask("enrollment_token_issuer", Request::post("/"), Some(body)).await?;
@@ -276,7 +285,10 @@ impl Somebody {
         retriever.retrieve().await
     }
 
-    async fn verified(&self, credential: &CredentialAndPurposeKey) -> ockam_core::Result<BTreeMap<String, String>> {
+    async fn verified(
+        &self,
+        credential: &CredentialAndPurposeKey,
+    ) -> ockam_core::Result<BTreeMap<String, String>> {
         let credentials = self.crates.identities().credentials();
         let verification = credentials.credentials_verification();
         let authorities = [self.authority.clone()];
@@ -306,9 +318,8 @@ fn their_clients_enrol_and_are_enrolled() {
             );
             let ours = Ours::new(p256, &alice).await;
             let door = ours.open().await;
-            let somebody = |who| {
-                Somebody::new(&context, &crates, &tcp, who, &ours.identifier(), door.local_addr())
-            };
+            let somebody =
+                |who| Somebody::new(&context, &crates, &tcp, who, &ours.identifier(), door.local_addr());
             let (enroller, member, other) = (somebody(&alice), somebody(&bob), somebody(&carol));
 
             // Members, by an enroller and by nobody else.
@@ -351,8 +362,11 @@ fn their_clients_enrol_and_are_enrolled() {
             assert_eq!(garbled.unwrap_err().1, Some(Status::BadRequest));
             let unknown = member.ask("credential_issuer", Request::put("/nothing"), None).await.unwrap_err();
             assert_eq!((unknown.0.message(), unknown.1), (Some("unknown path"), Some(Status::BadRequest)));
-            let echoed = member.ask("echo", Request::post("/"), None).await;
-            assert!(echoed.is_err(), "a request is no answer");
+            // What comes back is the request, which is no response.
+            let echoed: ockam_core::Result<Response<Vec<u8>>> =
+                member.client.request(&context, "echo", Request::post("/")).await;
+            let said = echoed.unwrap_err().to_string();
+            assert!(said.contains("expected u32"), "{said}");
             door.close().await;
         });
     }
