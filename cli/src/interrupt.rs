@@ -94,6 +94,19 @@ pub(crate) fn leave_to_server() {
     state().left_to_server = true;
 }
 
+/// What was wanted is done and stays: from now on an interruption comes too late. `false` when one came in time.
+pub(crate) fn too_late() -> bool {
+    let mut state = state();
+    let late = state.caught.is_none();
+    state.left_to_server |= late;
+    late
+}
+
+/// The command goes on with something else, which may be interrupted.
+pub(crate) fn in_time_again() {
+    state().left_to_server = false;
+}
+
 /// Ctrl-C as a key, where the terminal does not make a signal of it. Comes back while something is held.
 pub(crate) fn pressed() {
     caught(SIGINT);

@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::dry_run::Preview;
 use crate::error::{Error, Result};
 use crate::exit::Kind;
+use crate::interrupt;
 use crate::output::Report;
 use plan::Plan;
 use serve::EndsWith;
@@ -100,6 +101,7 @@ pub(super) fn make_default(context: &Context) -> Result<Name> {
     let plan = Plan::new(context, &create)?;
     let name = plan.name.clone();
     launch(context, plan)?;
+    interrupt::in_time_again();
     context.output.note(&format!("there was no node: the node `{name}` is started"));
     Ok(name)
 }

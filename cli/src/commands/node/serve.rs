@@ -84,6 +84,7 @@ pub(super) fn prepare(context: &Context, plan: &Plan) -> Result<Name> {
     if found.is_none() {
         // Finishes a rotation that was cut off, before.
         drop(context.writer()?);
+        let _whole = interrupt::hold();
         party::ensure(home, vaults, &identity)?;
     }
     Ok(identity)

@@ -190,7 +190,7 @@ fn wait_until_ready(home: &Home, plan: &Launch<'_>, child: &mut Started, log: &P
         if let Some(status) = answer
             && status.get("pid").and_then(Value::as_u64) == Some(u64::from(pid))
             && status.get("ready").and_then(Value::as_bool) == Some(true)
-            && !interrupt::requested()
+            && interrupt::too_late()
         {
             return Ok(());
         }
