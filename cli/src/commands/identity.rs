@@ -389,7 +389,8 @@ impl Described {
         if let Some(channel) = &self.channel_key {
             // The primary key may be in a device that does not agree by X25519: then this one is in software.
             let beside = self.key.as_ref().is_some_and(|key| key.vault == channel.vault);
-            let locked = self.channel_key_locked_by.as_ref().map(|by| format!(", which a key of `{by}` locks"));
+            let locked =
+                self.channel_key_locked_by.as_ref().map(|by| format!(", which a key of `{by}` locks"));
             let elsewhere = match (beside, channel.uri.starts_with("soft:")) {
                 (true, _) => String::new(),
                 (false, true) => {
