@@ -27,7 +27,7 @@ pub fn prepare() {
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, but for the control.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("change_history", targets::change_history),
     ("credential", targets::credential),
     ("purpose_key_attestation", targets::purpose_key_attestation),
