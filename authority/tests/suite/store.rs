@@ -315,7 +315,8 @@ async fn a_contradiction_is_kept_and_blocks_until_it_is_decided(held: fn(Identif
             assert_eq!(f.run(actor, show(person)).await.unwrap_err().code(), "forbidden");
         }
 
-        f.run(Actor::Operator, decide(decision)).await.unwrap();
+        let applied = f.run(Actor::Operator, decide(decision)).await.unwrap();
+        assert_eq!(applied, Applied { changed: 1, ..Applied::default() });
         let (good, bad) = match decision {
             Decision::KeepKnown => (&one, &two),
             Decision::TakeShown => (&two, &one),

@@ -129,8 +129,8 @@ fn decide(context: &Context, decide: &Decide) -> Result<Report> {
             home.decide_conflict(&writer, &identifier, side, context.now())?;
             format!("the {} history of {identifier} counts from now on", side.name())
         }
-        // Nobody comes here for an authority: the arguments do not allow it.
-        (_, None) => {
+        (Some(_), None) => return Err(Error::usage("an authority forgets no conflict")),
+        (None, None) => {
             // A decision can be changed, since the evidence stays; what is forgotten is gone.
             let question =
                 format!("Forget both histories of {identifier}? The next one that is shown is believed.");
