@@ -16,9 +16,6 @@ pub(super) const VERSION: u8 = 1;
 /// The most bytes of a frame's CBOR.
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
-/// Tracing that traces nothing: always there, as the reference sends it.
-const TRACING: &str = "{}";
-
 #[derive(Decode)]
 struct FrameWire<'b> {
     #[n(0)]
@@ -31,16 +28,15 @@ struct FrameWire<'b> {
     _tracing: Option<&'b str>,
 }
 
-/// A frame in three pieces, so that the payload is not copied: its head, the payload, its tail.
+/// A frame in pieces, so that the payload is not copied: its head and the payload. [`TAIL`] follows.
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) head: Vec<u8>,
     pub(super) payload: Vec<u8>,
 }
 
-/// What follows the payload.
+/// What follows the payload: tracing that traces nothing, the text `{}`, which the reference always sends.
 pub(super) const TAIL: [u8; 3] = *b"\x62{}";
-const _: () = assert!(TAIL.len() == TRACING.len() + 1);
 
 impl Frame {
     /// The frame of a message, or nothing when it is too long.

@@ -10,6 +10,8 @@
     reason = "a test that cannot set up its world should stop"
 )]
 
+mod common;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -21,9 +23,9 @@ use authority::ockam::{Door, Options};
 use authority::service::{Authority, Operator, Settings};
 use authority::store::MemoryStore;
 use channel::Presentation;
+use common::{in_node, now, ours_of};
 use identity::{
-    ATTESTATION_SECONDS, Clock as _, Identity, PurposeKey, PurposeKeyAttestation, Rotation, SystemClock,
-    Timestamp, Validity,
+    ATTESTATION_SECONDS, Identity, PurposeKey, PurposeKeyAttestation, Rotation, SystemClock, Validity,
 };
 use minicbor::{Decode, Encode};
 use node::{Party, Pending};
@@ -35,29 +37,12 @@ use ockam_identity::{
     RemoteCredentialRetrieverTimingOptions, SecureChannels, SecureClient, TrustIdentifierPolicy,
     secure_channels,
 };
-use ockam_node::{Context, NodeBuilder};
+use ockam_node::Context;
 use ockam_transport_tcp::{TCP, TcpTransport};
 use vault::soft::SoftVault;
 use vault::{Agreer, KeyName, KeySpec, Signer, Vault};
 
 const WAIT: Duration = Duration::from_secs(60);
-
-fn now() -> Timestamp {
-    SystemClock.now()
-}
-
-/// Runs a test inside a node of theirs, and ends the node.
-fn in_node<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Arc<Context>) -> F + Send + 'static) {
-    let (context, mut executor) = NodeBuilder::new().no_logging().build();
-    let outcome = executor.execute(async move {
-        let context = Arc::new(context);
-        let test = tokio::spawn(test(Arc::clone(&context)));
-        let outcome = test.await.map_err(|failed| failed.to_string());
-        context.shutdown_node().await.unwrap();
-        outcome
-    });
-    outcome.unwrap().unwrap();
-}
 
 /// Our authority's keys, and what it shows in handshakes.
 struct Ours {
@@ -139,10 +124,6 @@ impl Party for Ours {
         let shown = self.shown.lock().unwrap().clone();
         Box::pin(async { Ok((shown, self.channel_key.clone())) })
     }
-}
-
-fn ours_of(identifier: &Identifier) -> identity::Identifier {
-    identifier.to_string().parse().unwrap()
 }
 
 fn theirs_of(identity: &Identity) -> Identifier {

@@ -11,48 +11,23 @@
     reason = "a panic is how a test fails, in its helpers too"
 )]
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use channel::{
-    Address, AnyPeer, Channel, Driver, Message, Only, Payload, Peer, Presentation, Progress, Renewed, Route,
-    Trust,
+    Address, AnyPeer, Channel, Driver, Message, Only, Payload, Peer, Progress, Renewed, Route, Trust,
 };
-use identity::{
-    Clock as _, Credential, Identity, IssuerBundle, PurposeKey, PurposeKeyAttestation, Rotation, SystemClock,
-    Timestamp, Validity,
-};
+use common::{ED25519, Ours, P256, PAIRS, ROUND_TRIPS, in_node, now, ours_of, theirs};
+use identity::{Credential, Identity, IssuerBundle};
 use ockam_core::{AllowAll, LocalMessage, NeutralMessage, route};
 use ockam_identity::models::{CredentialSchemaIdentifier, Identifier};
 use ockam_identity::secure_channels::secure_channels;
 use ockam_identity::utils::AttributesBuilder;
-use ockam_identity::{
-    SecureChannelListenerOptions, SecureChannelOptions, SecureChannels, TrustIdentifierPolicy,
-};
-use ockam_node::{Context, NodeBuilder};
-use ockam_vault::SigningKeyType;
-use vault::soft::SoftVault;
-use vault::{Agreer, Algorithm, KeyName, KeySpec, SecretBytes, Signer, Vault};
-
-/// Round trips through each channel: 37 changes of keys in each direction.
-const ROUND_TRIPS: usize = 1200;
-
-fn now() -> Timestamp {
-    SystemClock.now()
-}
-
-/// Runs a test inside a node of theirs, and ends the node.
-fn in_node<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Arc<Context>) -> F + Send + 'static) {
-    let (context, mut executor) = NodeBuilder::new().no_logging().build();
-    let outcome = executor.execute(async move {
-        let context = Arc::new(context);
-        let test = tokio::spawn(test(Arc::clone(&context)));
-        let outcome = test.await.map_err(|failed| failed.to_string());
-        context.shutdown_node().await.unwrap();
-        outcome
-    });
-    outcome.unwrap().unwrap();
-}
+use ockam_identity::{SecureChannelListenerOptions, SecureChannelOptions, TrustIdentifierPolicy};
+use ockam_node::Context;
+use vault::{Algorithm, SecretBytes};
 
 /// A mailbox of a node of theirs.
 fn mailbox(context: &Context, name: &str) -> Context {
@@ -69,75 +44,6 @@ async fn put(wire: &Context, to: ockam_core::Route, back: ockam_core::Route, byt
 async fn take(wire: &mut Context) -> (Vec<u8>, ockam_core::Route) {
     let message = wire.receive::<NeutralMessage>().await.unwrap();
     (message.payload().to_vec(), message.return_route().clone())
-}
-
-/// Our side.
-struct Ours {
-    identity: Identity,
-    primary: Signer,
-    attestation: PurposeKeyAttestation,
-    key: Agreer,
-    credentials: Vec<Credential>,
-}
-
-async fn signer(vault: &Arc<dyn Vault>, algorithm: Algorithm, at: usize) -> Signer {
-    let name = KeyName::new(&format!("primary-{at}")).unwrap();
-    let spec = if algorithm == Algorithm::EcdsaP256 { KeySpec::p256(name) } else { KeySpec::ed25519(name) };
-    let key = vault.signing().unwrap().generate(&spec).await.unwrap();
-    Signer::bind(Arc::clone(vault), key).unwrap()
-}
-
-impl Ours {
-    async fn new(keys: &[Algorithm]) -> Self {
-        let vault: Arc<dyn Vault> = Arc::new(SoftVault::in_memory().unwrap());
-        let mut primary = signer(&vault, keys[0], 0).await;
-        let mut identity = Identity::create(&primary, Validity::of_primary_key(now())).await.unwrap();
-        for (at, algorithm) in keys.iter().enumerate().skip(1) {
-            let new = signer(&vault, *algorithm, at).await;
-            let rotation = Rotation { valid: Validity::of_primary_key(now()), revoke_purpose_keys: false };
-            identity = identity.rotate(&primary, &new, rotation).await.unwrap();
-            primary = new;
-        }
-        let spec = KeySpec::x25519(KeyName::new("channel").unwrap());
-        let key = vault.agreement().unwrap().generate(&spec).await.unwrap();
-        let key = Agreer::bind(vault, key).unwrap();
-        let purpose = PurposeKey::Channel(key.public().clone());
-        let valid = Validity::starting(now(), 3600);
-        let attestation = PurposeKeyAttestation::attest(&identity, &primary, &purpose, valid).await.unwrap();
-        Self { identity, primary, attestation, key, credentials: vec![] }
-    }
-
-    fn shown(&self) -> Presentation {
-        assert_eq!(self.primary.public(), self.identity.latest().primary_key());
-        Presentation::new(&self.identity, &self.attestation, &self.credentials, now()).unwrap()
-    }
-
-    fn identifier(&self) -> Identifier {
-        Identifier::try_from(self.identity.identifier().to_string().as_str()).unwrap()
-    }
-}
-
-/// Their type of keys is no `Clone`.
-fn same(key: &SigningKeyType) -> SigningKeyType {
-    match key {
-        SigningKeyType::EdDSACurve25519 => SigningKeyType::EdDSACurve25519,
-        SigningKeyType::ECDSASHA256CurveP256 => SigningKeyType::ECDSASHA256CurveP256,
-    }
-}
-
-/// An identity of theirs with these keys, one after the other.
-async fn theirs(crates: &SecureChannels, keys: &[SigningKeyType]) -> Identifier {
-    let creation = crates.identities().identities_creation();
-    let identifier = creation.identity_builder().with_random_key(same(&keys[0])).build().await.unwrap();
-    for key in &keys[1..] {
-        let options = creation.identity_builder().with_random_key(same(key)).build_options().await.unwrap();
-        creation.rotate_identity_with_options(&identifier, options).await.unwrap();
-    }
-    identifier
-}
-
-fn ours_of(identifier: &Identifier) -> identity::Identifier {
-    identifier.to_string().parse().unwrap()
 }
 
 fn random() -> SecretBytes {
@@ -193,17 +99,6 @@ async fn talk(channel: &mut Channel, to: &ockam_core::Route, wire: &mut Context,
         assert_eq!(answer.onward_route, Route(vec![Address::local("us")]));
     }
 }
-
-const ED25519: SigningKeyType = SigningKeyType::EdDSACurve25519;
-const P256: SigningKeyType = SigningKeyType::ECDSASHA256CurveP256;
-
-/// Keys of ours beside keys of theirs.
-const PAIRS: [(&[Algorithm], &[SigningKeyType]); 4] = [
-    (&[Algorithm::Ed25519], &[ED25519]),
-    (&[Algorithm::EcdsaP256], &[ED25519, P256]),
-    (&[Algorithm::Ed25519, Algorithm::EcdsaP256], &[P256]),
-    (&[Algorithm::EcdsaP256, Algorithm::Ed25519, Algorithm::Ed25519], &[P256, ED25519, P256]),
-];
 
 #[test]
 fn we_open_channels_to_the_published_crates() {

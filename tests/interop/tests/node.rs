@@ -10,14 +10,14 @@
     reason = "a test that cannot set up its world should stop"
 )]
 
+mod common;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use channel::{AnyPeer, Only, Presentation, Renewed};
-use identity::{
-    Clock, Identity, PurposeKey, PurposeKeyAttestation, Rotation, SystemClock, Timestamp, Validity,
-};
+use common::{ED25519, Ours, P256, PAIRS, ROUND_TRIPS, in_node, ours_of, theirs};
 use node::multiaddr::MultiAddr;
 use node::workers::{Echo, Hop, Uppercase};
 use node::{Address, Admission, ChannelOptions, Forwarding, Node, NodeOptions, Party, Pending, Route, Runs};
@@ -27,32 +27,11 @@ use ockam_identity::{
     SecureChannelListenerOptions, SecureChannelOptions, SecureChannels, TrustIdentifierPolicy,
     secure_channels,
 };
-use ockam_node::{Context, NodeBuilder};
+use ockam_node::Context;
 use ockam_transport_tcp::{TcpConnectionOptions, TcpListenerOptions, TcpTransport};
-use ockam_vault::SigningKeyType;
-use vault::soft::SoftVault;
-use vault::{Agreer, Algorithm, KeyName, KeySpec, Signer, Vault};
+use vault::{Agreer, Algorithm};
 
-/// Round trips through each channel: 37 changes of keys in each direction.
-const ROUND_TRIPS: usize = 1200;
 const WAIT: Duration = Duration::from_secs(60);
-
-fn now() -> Timestamp {
-    SystemClock.now()
-}
-
-/// Runs a test inside a node of theirs, and ends the node.
-fn in_node<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Arc<Context>) -> F + Send + 'static) {
-    let (context, mut executor) = NodeBuilder::new().no_logging().build();
-    let outcome = executor.execute(async move {
-        let context = Arc::new(context);
-        let test = tokio::spawn(test(Arc::clone(&context)));
-        let outcome = test.await.map_err(|failed| failed.to_string());
-        context.shutdown_node().await.unwrap();
-        outcome
-    });
-    outcome.unwrap().unwrap();
-}
 
 /// Their worker that sends back what it was sent.
 struct TheirEcho;
@@ -90,49 +69,9 @@ impl Worker for TheirHop {
     }
 }
 
-/// Our side: an identity with as many keys as named, one after the other.
-struct Ours {
-    identity: Identity,
-    attestation: PurposeKeyAttestation,
-    key: Agreer,
-}
-
-async fn signer(vault: &Arc<dyn Vault>, algorithm: Algorithm, at: usize) -> Signer {
-    let name = KeyName::new(&format!("primary-{at}")).unwrap();
-    let spec = if algorithm == Algorithm::EcdsaP256 { KeySpec::p256(name) } else { KeySpec::ed25519(name) };
-    Signer::bind(Arc::clone(vault), vault.signing().unwrap().generate(&spec).await.unwrap()).unwrap()
-}
-
-impl Ours {
-    async fn new(keys: &[Algorithm]) -> Self {
-        let vault: Arc<dyn Vault> = Arc::new(SoftVault::in_memory().unwrap());
-        let mut primary = signer(&vault, keys[0], 0).await;
-        let mut identity = Identity::create(&primary, Validity::of_primary_key(now())).await.unwrap();
-        for (at, algorithm) in keys.iter().enumerate().skip(1) {
-            let new = signer(&vault, *algorithm, at).await;
-            let rotation = Rotation { valid: Validity::of_primary_key(now()), revoke_purpose_keys: false };
-            identity = identity.rotate(&primary, &new, rotation).await.unwrap();
-            primary = new;
-        }
-        let key = KeySpec::x25519(KeyName::new("channel").unwrap());
-        let key = Agreer::bind(Arc::clone(&vault), vault.agreement().unwrap().generate(&key).await.unwrap())
-            .unwrap();
-        let purpose = PurposeKey::Channel(key.public().clone());
-        let valid = Validity::starting(now(), 3600);
-        let attestation = PurposeKeyAttestation::attest(&identity, &primary, &purpose, valid).await.unwrap();
-        Self { identity, attestation, key }
-    }
-
-    fn identifier(&self) -> Identifier {
-        Identifier::try_from(self.identity.identifier().to_string().as_str()).unwrap()
-    }
-}
-
 impl Party for Ours {
     fn present(&self) -> Pending<'_, (Presentation, Agreer)> {
-        Box::pin(async move {
-            Ok((Presentation::new(&self.identity, &self.attestation, &[], now()).unwrap(), self.key.clone()))
-        })
+        Box::pin(async move { Ok((self.shown(), self.key.clone())) })
     }
 }
 
@@ -182,28 +121,6 @@ async fn their_node(
     *listener.socket_address()
 }
 
-/// Their type of keys is no `Clone`.
-fn same(key: &SigningKeyType) -> SigningKeyType {
-    match key {
-        SigningKeyType::EdDSACurve25519 => SigningKeyType::EdDSACurve25519,
-        SigningKeyType::ECDSASHA256CurveP256 => SigningKeyType::ECDSASHA256CurveP256,
-    }
-}
-
-async fn theirs(crates: &SecureChannels, keys: &[SigningKeyType]) -> Identifier {
-    let creation = crates.identities().identities_creation();
-    let identifier = creation.identity_builder().with_random_key(same(&keys[0])).build().await.unwrap();
-    for key in &keys[1..] {
-        let options = creation.identity_builder().with_random_key(same(key)).build_options().await.unwrap();
-        creation.rotate_identity_with_options(&identifier, options).await.unwrap();
-    }
-    identifier
-}
-
-fn ours_of(identifier: &Identifier) -> identity::Identifier {
-    identifier.to_string().parse().unwrap()
-}
-
 fn way(over: &[SocketAddr], then: &str) -> MultiAddr {
     let nodes: String = over.iter().map(|one| format!("/ip4/{}/tcp/{}", one.ip(), one.port())).collect();
     format!("{nodes}{then}").parse().unwrap()
@@ -212,17 +129,6 @@ fn way(over: &[SocketAddr], then: &str) -> MultiAddr {
 fn said(at: usize) -> Vec<u8> {
     vec![u8::try_from(at % 251).unwrap(); at % 97 * 31]
 }
-
-const ED25519: SigningKeyType = SigningKeyType::EdDSACurve25519;
-const P256: SigningKeyType = SigningKeyType::ECDSASHA256CurveP256;
-
-/// Keys of ours beside keys of theirs.
-const PAIRS: [(&[Algorithm], &[SigningKeyType]); 4] = [
-    (&[Algorithm::Ed25519], &[ED25519]),
-    (&[Algorithm::EcdsaP256], &[ED25519, P256]),
-    (&[Algorithm::Ed25519, Algorithm::EcdsaP256], &[P256]),
-    (&[Algorithm::EcdsaP256, Algorithm::Ed25519, Algorithm::Ed25519], &[P256, ED25519, P256]),
-];
 
 #[test]
 fn we_open_channels_to_a_node_of_theirs() {
