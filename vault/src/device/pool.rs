@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -36,6 +37,10 @@ impl Settings {
         (self.deadline / 8).clamp(Duration::from_millis(5), Duration::from_millis(250))
     }
 }
+
+/// How long a worker that has worked looks for its next request before it sleeps: about what waking it takes. A caller that
+/// asks again as soon as it has its answer is spared that.
+const LOOK: Duration = Duration::from_micros(20);
 
 /// How long a closed pool waits for its workers.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -79,6 +84,10 @@ struct Shared<D> {
     watch: Condvar,
     /// Told when a worker is gone.
     gone: Condvar,
+    /// How many requests are in the queue, for who looks without the lock.
+    waiting: AtomicUsize,
+    /// Whether looking for work can spare anything: there has to be a processor for who makes it.
+    looks: bool,
 }
 
 struct State<D> {
@@ -95,6 +104,8 @@ struct State<D> {
     alive: usize,
     threads: Vec<JoinHandle<()>>,
     next: u64,
+    /// A worker looks for work: it need not be woken for one request.
+    looking: bool,
     asleep: bool,
     closed: bool,
 }
@@ -114,6 +125,7 @@ impl<D: 'static> Pool<D> {
             alive: 0,
             threads: Vec::new(),
             next: 0,
+            looking: false,
             asleep: false,
             closed: false,
         };
@@ -125,6 +137,8 @@ impl<D: 'static> Pool<D> {
                 state: Mutex::new(state),
                 watch: Condvar::new(),
                 gone: Condvar::new(),
+                waiting: AtomicUsize::new(0),
+                looks: thread::available_parallelism().is_ok_and(|processors| processors.get() > 1),
             }),
         };
         for _ in 0..settings.workers.max(1) {
@@ -173,8 +187,10 @@ impl<D: 'static> Shared<D> {
             .with_retry(Retry::After(Duration::from_millis(100))));
         }
         state.queue.push_back(job);
+        self.waiting.store(state.queue.len(), Ordering::Release);
         let asleep = state.asleep;
-        let woken = state.idle.pop();
+        let found = state.looking && state.queue.len() == 1;
+        let woken = if found { None } else { state.idle.pop() };
         drop(state);
         if let Some((_, bell)) = woken {
             bell.notify_one();
@@ -226,7 +242,9 @@ impl<D: 'static> Shared<D> {
 
     fn work_at(&self, id: u64, mut desk: D) {
         let bell = Arc::new(Condvar::new());
-        while let Some(job) = self.take(id, &bell) {
+        let mut worked = false;
+        while let Some(job) = self.take(id, &bell, worked) {
+            worked = true;
             let deadline = job.ticket.deadline;
             (job.work)(&mut desk, deadline);
             let mut state = self.lock();
@@ -242,25 +260,50 @@ impl<D: 'static> Shared<D> {
         }
     }
 
-    fn take(&self, id: u64, bell: &Arc<Condvar>) -> Option<Job<D>> {
+    fn take(&self, id: u64, bell: &Arc<Condvar>, worked: bool) -> Option<Job<D>> {
         let mut state = self.lock();
+        let mut looks = self.looks && worked;
         loop {
             while let Some(job) = state.queue.pop_front() {
+                self.waiting.store(state.queue.len(), Ordering::Release);
                 // Nobody waits for it any more, so nothing has to happen.
                 if !job.ticket.request.is_open() {
                     continue;
                 }
                 state.running.insert(id, job.ticket.clone());
+                // What came while this one was looking woke nobody.
+                if !state.queue.is_empty()
+                    && let Some((_, bell)) = state.idle.pop()
+                {
+                    bell.notify_one();
+                }
                 return Some(job);
             }
             if state.closed {
                 state.staff -= 1;
                 return None;
             }
+            if looks && !state.looking {
+                looks = false;
+                state.looking = true;
+                drop(state);
+                self.look();
+                state = self.lock();
+                state.looking = false;
+                continue;
+            }
             state.idle.push((id, Arc::clone(bell)));
             state = bell.wait(state).unwrap_or_else(PoisonError::into_inner);
             // It may have woken by itself.
             state.idle.retain(|(other, _)| *other != id);
+        }
+    }
+
+    /// Waits for a request without sleeping, for [`LOOK`] at most.
+    fn look(&self) {
+        let start = Instant::now();
+        while self.waiting.load(Ordering::Acquire) == 0 && start.elapsed() < LOOK {
+            std::hint::spin_loop();
         }
     }
 

@@ -162,3 +162,28 @@ fn one_caller_is_served_by_one_worker() {
         .collect();
     assert!(served.iter().all(|desk| Some(desk) == served.first()), "{served:?}");
 }
+
+/// A request that comes while a worker looks for one wakes nobody. It, and what comes with it, is answered all the same: who
+/// is forgotten gets the deadline.
+#[test]
+fn bursts_right_after_an_answer_lose_nobody() {
+    let settings = Settings { workers: 3, deadline: Duration::from_secs(20), queue: 1024 };
+    let pool = Arc::new(Pool::start("device", settings, || ()).unwrap());
+    let callers: Vec<_> = (0..2)
+        .map(|caller| {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                for round in 0..2_000_usize {
+                    let burst: Vec<_> =
+                        (0..1 + (round + caller) % 4).map(|n| pool.submit(Effect::Reads, move |(), _| Ok(n))).collect();
+                    for (n, answer) in burst.into_iter().enumerate() {
+                        assert_eq!(block_on(answer).unwrap(), n);
+                    }
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.join().unwrap();
+    }
+}
