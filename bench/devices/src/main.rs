@@ -1,4 +1,4 @@
-//! `cargo run --release -p ockam-kms-bench-devices`: signing by a TPM and by AWS KMS through a vault, beside the raw library in
+//! `cargo run --release`: signing by a TPM and by AWS KMS through a vault, beside the raw library in
 //! a loop on the same device, in turns; and 64 callers on each. Times are printed and judge nothing.
 
 mod callers;
