@@ -87,7 +87,9 @@ bench:
 	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release --bin bench
 	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release --bin channels
 	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release -p ockam-kms-bench-server
-	cd bench/devices && CARGO_TARGET_DIR="$(BENCH_DEVICES_TARGET)" cargo run --locked --release
+	cd bench/devices && CARGO_TARGET_DIR="$(BENCH_DEVICES_TARGET)" cargo build --locked --release \
+		-p ockam-kms-bench-devices -p ockam-kms-tests --bin bench-devices --bin virtual-piv-card
+	"$(BENCH_DEVICES_TARGET)/release/bench-devices"
 
 release:
 	@scripts/setup --build
