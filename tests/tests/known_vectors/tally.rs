@@ -9,6 +9,8 @@ pub(crate) struct Tally {
     pub(crate) right: usize,
     pub(crate) refused: usize,
     skipped: Vec<(&'static str, usize)>,
+    /// Refused although it is valid, and why.
+    different: Option<&'static str>,
 }
 
 impl Tally {
@@ -17,6 +19,12 @@ impl Tally {
             Some((_, count)) => *count += 1,
             None => self.skipped.push((why, 1)),
         }
+    }
+
+    /// Counts the one vector that is refused although it is valid.
+    pub(crate) fn differ(&mut self, what: &'static str) {
+        assert!(self.different.replace(what).is_none(), "one of them is known, and this is another");
+        self.refused += 1;
     }
 
     /// `least`: fewer may never run, whatever is recorded.
@@ -31,6 +39,9 @@ impl Tally {
         );
         for (place, (why, count)) in self.skipped.iter().enumerate() {
             let _ = write!(line, "{} {count} {why}", if place == 0 { ":" } else { "," });
+        }
+        if let Some(what) = self.different {
+            let _ = write!(line, "; among the refused: {what}");
         }
         line + "\n"
     }
