@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use identity::{Clock as _, SystemClock};
 use ockam_kms_tests::cli::Kms;
+use ockam_kms_tests::cli::session::Session;
 use ockam_kms_tests::ockam_kms;
 use ockam_kms_tests::softhsm::{MODULE, PIN, SoftHsm};
 use ockam_kms_tests::swtpm::Swtpm;
@@ -308,7 +309,8 @@ fn identities_in_different_vaults() {
     // Which is said where somebody looks at the identity.
     let shown = |identity: &str| {
         let json = kms.run_apart(&["identity", "show", identity, "--output", "json"], b"").code(0).json();
-        let text = kms.run_apart(&["identity", "show", identity, "--output", "plain"], b"").code(0).stdout;
+        let (text, code) = Session::start(&kms, &["identity", "show", identity]).end();
+        assert_eq!(code, 0, "{text}");
         (json["channel_key"]["locked_by"].clone(), text)
     };
     let (locked_by, text) = shown("tpm");
