@@ -66,7 +66,7 @@ fn virtual_card() -> Result<PathBuf> {
 
 /// A new key of a vault.
 fn signer(backend: impl Backend, uri: &KeyUri, name: &str) -> Result<Signer> {
-    of(block_on(backend.open(uri, Arc::new(Nobody)))?, name)
+    of(block_on(backend.create(uri, Arc::new(Nobody)))?, name)
 }
 
 fn of(vault: Arc<dyn Vault>, name: &str) -> Result<Signer> {
