@@ -18,11 +18,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-kryoptic torture constant-time check bench interop release reproduce sbom mutants policy-soak fuzz
 
-# Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop, bench and fuzz are workspaces of
-# their own, with heavy dependencies of their own, so each has a directory of its own in it.
+# Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop, bench, bench/devices and fuzz are
+# workspaces of their own, with heavy dependencies of their own, so each has a directory of its own in it.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 INTEROP_TARGET := $(TARGET)/interop
 BENCH_TARGET := $(TARGET)/bench
+BENCH_DEVICES_TARGET := $(TARGET)/bench-devices
 CONSTANT_TIME_TARGET := $(TARGET)/constant-time
 FUZZ_TARGET := $(TARGET)/fuzz
 KRYOPTIC_TARGET := $(TARGET)/kryoptic
@@ -73,6 +74,7 @@ check:
 	cargo fmt --all --check
 	cd tests/interop && cargo fmt --check
 	cd bench && cargo fmt --check
+	cd bench/devices && cargo fmt --check
 	cd tests/constant-time && cargo fmt --check
 	cd fuzz && cargo fmt --check
 	cd tests/kryoptic && cargo fmt --check
@@ -85,7 +87,9 @@ bench:
 	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release --bin bench
 	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release --bin channels
 	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release -p ockam-kms-bench-server
-	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release -p ockam-kms-bench-devices
+	cd bench/devices && CARGO_TARGET_DIR="$(BENCH_DEVICES_TARGET)" cargo build --locked --release \
+		-p ockam-kms-bench-devices -p ockam-kms-tests --bin bench-devices --bin virtual-piv-card
+	"$(BENCH_DEVICES_TARGET)/release/bench-devices"
 
 release:
 	@scripts/setup --build

@@ -1,6 +1,6 @@
 //! Who may become a member: whoever has a ticket, and satisfies the authority's enrolment policy when it has one. The policy
 //! sees what the ticket gives (`subject.NAME`), who asks (`subject.identifier`), and what evidence shows about the key that
-//! stands behind the identity: `key.protection`, `key.exportable`, `key.touch`.
+//! stands behind the identity: `key.protection`, `key.exportable`, `key.touch`, `key.weakness`.
 
 use evidence::{Anchors, KeyAttestation};
 use identity::{Identity, Timestamp};

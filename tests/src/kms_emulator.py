@@ -117,6 +117,12 @@ stock_to_dict = models.Key.to_dict
 models.Key.to_dict = description
 
 
+def private_half(spec, secret):
+    if spec == EDWARDS:
+        return ed25519.Ed25519PrivateKey.from_private_bytes(secret)
+    return ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256R1())
+
+
 def refuse(code, message):
     raise JsonRESTError(code, message)
 
@@ -547,6 +553,12 @@ class Emulator:
                     for _, key in self.keys():
                         if key.id == order["id"]:
                             setattr(key, order["field"], order["value"])
+            case "secret":
+                # Another private half, one that the test knows.
+                with state_lock:
+                    for _, key in self.keys():
+                        if key.id == order["id"]:
+                            key.private_key.private_key = private_half(key.key_spec, bytes.fromhex(order["secret"]))
             case "point":
                 with state_lock:
                     for _, key in self.keys():

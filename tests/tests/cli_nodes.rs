@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use identity::{Clock as _, SystemClock};
 use ockam_kms_tests::cli::Kms;
+use ockam_kms_tests::cli::session::Session;
 use ockam_kms_tests::ockam_kms;
 use ockam_kms_tests::softhsm::{MODULE, PIN, SoftHsm};
 use ockam_kms_tests::swtpm::Swtpm;
@@ -305,6 +306,20 @@ fn identities_in_different_vaults() {
     assert_eq!(key("tpm"), ("tpm-channel".into(), "x25519".into()));
     let shown = kms.run_apart(&["vault", "show", "tpm-channel", "--output", "json"], b"").code(0).json();
     assert_eq!(shown["lock"]["vault"], "tpm", "{shown}");
+    // Which is said where somebody looks at the identity.
+    let shown = |identity: &str| {
+        let json = kms.run_apart(&["identity", "show", identity, "--output", "json"], b"").code(0).json();
+        let (text, code) = Session::start(&kms, &["identity", "show", identity]).end();
+        assert_eq!(code, 0, "{text}");
+        (json["channel_key"]["locked_by"].clone(), text)
+    };
+    let (locked_by, text) = shown("tpm");
+    assert_eq!(locked_by, "tpm");
+    let said = "(x25519, in software, in the vault `tpm-channel`, which a key of `tpm` locks)";
+    assert!(text.contains(said), "{text}");
+    let (locked_by, text) = shown("soft");
+    assert_eq!(locked_by, serde_json::Value::Null);
+    assert!(text.contains("(x25519)") && !text.contains("locks"), "{text}");
     drop(tokens);
 }
 

@@ -1,5 +1,6 @@
 //! All backends together: an identity's key moves between every ordered pair of them, and what it issues holds after every
-//! move; each of them locks a software vault, and the lock passes from each to each.
+//! move; each of them locks a software vault, and the lock passes from each to each; none of them leaves a caller waiting who has
+//! a crowd beside them.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,12 +11,17 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
 
 use ockam_kms_tests::awskms::Emulator;
 use ockam_kms_tests::cli::Kms;
 use ockam_kms_tests::piv::PivCard;
 use ockam_kms_tests::softhsm::SoftHsm;
 use ockam_kms_tests::swtpm::Swtpm;
+use vault::soft::SoftVault;
+use vault::{Backend as _, KeyName, KeySpec, Nobody, Signer, Vault, block_on};
 
 const CARD: &str = env!("CARGO_BIN_EXE_virtual-piv-card");
 const VAULTS: [&str; 5] = ["soft", "hsm", "tpm", "card", "cloud"];
@@ -128,5 +134,68 @@ fn each_locks_a_software_vault_and_the_lock_passes_on() {
         // Each command is a process of its own, which has to unlock it anew.
         kms.run(&["identity", "rotate", "deputy"]).code(0);
         assert_eq!(kms.run(&["identity", "show", "deputy"]).code(0).stdout, identifier, "locked by {by}");
+    }
+}
+
+const CALLERS: usize = 64;
+/// How many signatures they get together, for each of them.
+const ROUNDS: usize = 8;
+
+/// How many signatures each caller got who asked again as soon as it had its answer, until all together had enough. One thread
+/// drives them all, so that nobody but the vault decides who is next.
+fn served(signer: &Signer) -> Vec<usize> {
+    let ask = || -> Pin<Box<dyn Future<Output = _> + '_>> { Box::pin(signer.sign(b"message")) };
+    let mut callers: Vec<_> = (0..CALLERS).map(|_| ask()).collect();
+    let mut served = vec![0; CALLERS];
+    block_on(std::future::poll_fn(|context| {
+        let mut answered = false;
+        for (caller, count) in callers.iter_mut().zip(&mut served) {
+            if let Poll::Ready(signature) = caller.as_mut().poll(context) {
+                let _: vault::Signature = signature.unwrap();
+                (*caller, *count, answered) = (ask(), *count + 1, true);
+            }
+        }
+        if served.iter().sum::<usize>() >= CALLERS * ROUNDS {
+            return Poll::Ready(());
+        }
+        // A new question is heard when it is polled.
+        if answered {
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }));
+    served
+}
+
+#[test]
+fn nobody_waits_for_ever_in_a_crowd() {
+    let test = "nobody_waits_for_ever_in_a_crowd";
+    // Children within children: each device is found through a variable of the process.
+    let Some(hsm) = SoftHsm::enter(test) else { return };
+    let Some(card) = PivCard::enter(test, Path::new(CARD), "5.7.1") else { return };
+    let Some(cloud) = Emulator::enter(test) else { return };
+    let tpm = Swtpm::start();
+    let long = std::time::Duration::from_secs(120);
+    let vaults: [Arc<dyn Vault>; 5] = [
+        Arc::new(SoftVault::in_memory().unwrap()),
+        block_on(pkcs11::Pkcs11Backend::new().with_deadline(long).open(&hsm.init("crowd"), Arc::new(Nobody)))
+            .unwrap(),
+        block_on(tpm::TpmBackend::new().with_deadline(long).create(&tpm.uri("crowd"), Arc::new(Nobody)))
+            .unwrap(),
+        block_on(
+            yubikey_vault::YubiKeyBackend::new().with_deadline(long).open(&card.uri(), Arc::new(Nobody)),
+        )
+        .unwrap(),
+        block_on(aws_kms::AwsKmsBackend::new().with_deadline(long).open(&cloud.uri(), Arc::new(Nobody)))
+            .unwrap(),
+    ];
+    for vault in vaults {
+        let key = KeySpec::p256(KeyName::new("crowd").unwrap());
+        let key = block_on(vault.signing().unwrap().generate(&key)).unwrap();
+        let served = served(&Signer::bind(Arc::clone(&vault), key).unwrap());
+        let (fewest, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
+        println!("{}: {fewest} to {most} each", vault.scheme().name());
+        // First come, first served: those who fall behind are those whom the system takes the processor from in the middle of it.
+        assert!(*fewest >= ROUNDS / 4, "{}: {served:?}", vault.scheme().name());
     }
 }

@@ -9,18 +9,18 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ockam_kms_tests::cli::Kms;
+use ockam_kms_tests::signatures;
 use ockam_kms_tests::swtpm::{AUTH, Swtpm};
 use tpm::TpmBackend;
 use vault::soft::SoftVault;
 use vault::{
     Agreement, Algorithm, Backend, Custody, KeyHandle, KeyName, KeySpec, KeyUri, Kind, Nobody, Protection,
-    Retry, Sealing, Signature, Signer, Signing, Vault, block_on, conformance,
+    Retry, Sealing, Signer, Signing, Vault, block_on, conformance,
 };
 
 fn name(text: &str) -> KeyName {
@@ -434,64 +434,12 @@ fn a_sealing_key_is_bound_to_registers_on_request() {
     assert!(objects <= 1 && sessions <= 1, "{objects} objects, {sessions} sessions");
 }
 
-/// How many signatures OpenSSL checks; more by variable.
-const SIGNATURES: usize = 200;
-
-/// A signature as OpenSSL reads it (RFC 3279 §2.2.3).
-fn der(signature: &Signature) -> Vec<u8> {
-    let integer = |bytes: &[u8]| {
-        let start = bytes.iter().position(|byte| *byte != 0).unwrap();
-        let mut value = bytes[start..].to_vec();
-        if value[0] >= 0x80 {
-            value.insert(0, 0);
-        }
-        [vec![2, u8::try_from(value.len()).unwrap()], value].concat()
-    };
-    let (r, s) = signature.as_bytes().split_at(32);
-    let body = [integer(r), integer(s)].concat();
-    [vec![0x30, u8::try_from(body.len()).unwrap()], body].concat()
-}
-
 #[test]
-fn openssl_accepts_every_signature() {
-    let count = std::env::var("OCKAM_KMS_SIGNATURES").map_or(SIGNATURES, |text| text.parse().unwrap());
+fn another_library_verifies_the_signatures() {
     let tpm = Swtpm::start();
     let vault = make(&tpm.uri("v"));
     let key = p256(&vault, "k").unwrap();
-    let dir = tpm.directory();
-    // SubjectPublicKeyInfo of a P-256 key (RFC 5480): what comes before the point is always the same.
-    let head = hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap();
-    fs::write(dir.join("key.der"), [head.as_slice(), key.public().as_bytes()].concat()).unwrap();
-    let mut seen = std::collections::HashSet::new();
-    let start = Instant::now();
-    let signatures: Vec<_> = (0..count)
-        .map(|place| {
-            let message = format!("message {place}");
-            (block_on(vault.signing().unwrap().sign(&key, message.as_bytes())).unwrap(), message)
-        })
-        .collect();
-    println!("{count} signatures in {:?}", start.elapsed());
-    for (place, (signature, message)) in signatures.iter().enumerate() {
-        assert!(seen.insert(signature.as_bytes()[..32].to_vec()), "r of signature {place} was there before");
-        fs::write(dir.join("message"), message).unwrap();
-        fs::write(dir.join("signature"), der(signature)).unwrap();
-        let verified = Command::new("openssl")
-            .args([
-                "dgst",
-                "-sha256",
-                "-keyform",
-                "DER",
-                "-verify",
-                "key.der",
-                "-signature",
-                "signature",
-                "message",
-            ])
-            .current_dir(dir)
-            .output()
-            .unwrap();
-        assert!(verified.status.success(), "signature {place}: {verified:?}");
-    }
+    signatures::hold(&[Signer::bind(vault, key).unwrap()], signatures::count());
 }
 
 #[test]

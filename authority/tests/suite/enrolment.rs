@@ -53,6 +53,32 @@ async fn a_key_in_hardware_is_admitted_and_another_is_not() {
     assert_eq!(refusals, 2, "each refusal is on record");
 }
 
+/// What a token says of itself and of somebody's primary key.
+fn said_by_a_token(person: &Person, firmware: &str) -> Vec<u8> {
+    let token = [("manufacturer", "Yubico (www.yubico.com)"), ("model", "YubiHSM"), ("firmware", firmware)];
+    let evidence = KeyEvidence::Pkcs11Attributes {
+        token: token.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        attributes: Vec::new(),
+        hardware: true,
+    };
+    KeyAttestation::new(person.primary.public().clone(), evidence, NOW.0).encode().unwrap()
+}
+
+#[tokio::test]
+async fn a_policy_can_keep_out_what_is_known_to_be_weak() {
+    let world = world("(!= key.weakness \"known\")").await;
+    let code = ticket(&world, &[]).await;
+    let (person, caller) = world.stranger().await;
+    let weak = said_by_a_token(&person, "2.3.1");
+    let problem = world.authority.enrol_showing(&caller, &code, Some(&weak)).await.unwrap_err();
+    assert_eq!(problem.code(), "forbidden", "{problem}");
+    // Who shows nothing is not taken for somebody without a weakness.
+    let problem = world.authority.enrol(&caller, &code).await.unwrap_err();
+    assert_eq!(problem.code(), "forbidden", "{problem}");
+    let mended = said_by_a_token(&person, "2.4.0");
+    world.authority.enrol_showing(&caller, &code, Some(&mended)).await.unwrap();
+}
+
 #[tokio::test]
 async fn evidence_about_another_key_or_none_at_all_is_malformed() {
     let world = world("(= key.protection \"hardware\")").await;

@@ -9,27 +9,18 @@ use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeySpec as SdkSpec, KeyUsageType, MessageType, SigningAlgorithmSpec};
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use fixtures::awskms::REGION;
+use fixtures::awskms::{Emulator, REGION};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::{Builder, Runtime};
-use vault::{Backend as _, KeyName, KeySpec, KeyUri, Nobody, Scheme, Signer, block_on};
+use vault::block_on;
 
-use crate::{Result, turns};
+use crate::{Result, signer, turns};
 
-/// A key of a vault there.
-pub(crate) fn signer(endpoint: &str, name: &str) -> Result<Signer> {
-    let uri = KeyUri::new(Scheme::AwsKms).with("region", REGION)?.with("endpoint", endpoint)?;
-    let vault = block_on(AwsKmsBackend::new().open(&uri, Arc::new(Nobody)))?;
-    let facet = vault.signing().ok_or("the vault does not sign")?;
-    let key = block_on(facet.generate(&KeySpec::p256(KeyName::new(name)?)))?;
-    Ok(Signer::bind(Arc::clone(&vault), key)?)
-}
-
-pub(crate) fn beside_the_raw_library(endpoint: &str) -> Result<()> {
-    let ours = signer(endpoint, "ours")?;
+pub(crate) fn beside_the_raw_library(cloud: &Emulator) -> Result<()> {
+    let ours = signer(AwsKmsBackend::new(), &cloud.uri(), "ours")?;
     let vault = Arc::clone(ours.vault());
     let facet = vault.signing().ok_or("the vault does not sign")?;
-    let raw = Raw::new(endpoint)?;
+    let raw = Raw::new(&cloud.endpoint())?;
     turns::print(
         "sign, P-256, by AWS KMS",
         &mut [

@@ -20,22 +20,14 @@ use tss_esapi::structures::{
 };
 use tss_esapi::tss2_esys::TPMT_TK_HASHCHECK;
 use tss_esapi::{Context, TctiNameConf};
-use vault::{Backend as _, KeyName, KeySpec, Nobody, Signer, block_on};
+use vault::block_on;
 
-use crate::{Result, turns};
+use crate::{Result, signer, turns};
 
 const SHA256: HashScheme = HashScheme::new(HashingAlgorithm::Sha256);
 
-/// A key of a vault on this TPM.
-pub(crate) fn signer(tpm: &Swtpm, name: &str) -> Result<Signer> {
-    let vault = block_on(TpmBackend::new().open(&tpm.uri(name), Arc::new(Nobody)))?;
-    let facet = vault.signing().ok_or("the vault does not sign")?;
-    let key = block_on(facet.generate(&KeySpec::p256(KeyName::new(name)?)))?;
-    Ok(Signer::bind(Arc::clone(&vault), key)?)
-}
-
 pub(crate) fn beside_the_raw_library(tpm: &Swtpm) -> Result<()> {
-    let ours = signer(tpm, "ours")?;
+    let ours = signer(TpmBackend::new(), &tpm.uri("ours"), "ours")?;
     let vault = Arc::clone(ours.vault());
     let facet = vault.signing().ok_or("the vault does not sign")?;
     let raw = RefCell::new(Raw::new(tpm)?);

@@ -81,7 +81,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "IDENTIFIER")]
     pub(crate) admin: Vec<String>,
     /// What a member has to be beyond holding a ticket: a policy over what the ticket gives (`subject.NAME`) and what is
-    /// shown of the key behind the identity (`key.protection`, `key.exportable`, `key.touch`)
+    /// shown of the key behind the identity (`key.protection`, `key.exportable`, `key.touch`, `key.weakness`)
     #[arg(long, value_name = "POLICY", allow_hyphen_values = true)]
     pub(crate) enrolment_policy: Option<String>,
     /// Certificates, as PEM, of those who certify devices: without them no key counts as `attested`

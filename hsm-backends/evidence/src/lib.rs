@@ -42,4 +42,4 @@ mod tpm;
 pub use chain::Anchors;
 pub use envelope::{KeyAttestation, MAX_BYTES};
 pub use error::{Error, Kind, Result};
-pub use facts::{KeyFacts, Protection, Touch};
+pub use facts::{KeyFacts, Protection, Touch, Weakness};

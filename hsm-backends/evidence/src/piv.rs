@@ -6,13 +6,15 @@ use x509_parser::certificate::X509Certificate;
 
 use crate::chain::{self, Anchors, extension, parse, public_key};
 use crate::error::{Error, Result};
-use crate::facts::{KeyFacts, Protection, Touch};
+use crate::facts::{KeyFacts, Protection, Touch, Weakness};
 
 // Extensions of the slot's certificate, under Yubico's arc: version (3 bytes), serial number (INTEGER), PIN and touch
 // policy (2 bytes).
 const FIRMWARE: &str = "1.3.6.1.4.1.41482.3.3";
 const SERIAL: &str = "1.3.6.1.4.1.41482.3.7";
 const POLICY: &str = "1.3.6.1.4.1.41482.3.8";
+/// Whose extensions these are.
+const PRODUCT: &str = "Yubico YubiKey";
 
 pub(crate) fn verify(
     key: &VerifyingKey,
@@ -36,14 +38,25 @@ pub(crate) fn verify(
         3 => Touch::Cached,
         _ => return Err(Error::refused("the slot's certificate names an unknown touch policy")),
     };
-    Ok(KeyFacts { protection: Protection::Attested, exportable: false, touch, device: describe(&slot) })
+    let firmware = firmware(&slot);
+    Ok(KeyFacts {
+        protection: Protection::Attested,
+        exportable: false,
+        touch,
+        weakness: Weakness::of_firmware(PRODUCT, firmware.as_deref().unwrap_or_default()),
+        device: describe(&slot, firmware),
+    })
 }
 
-fn describe(slot: &X509Certificate<'_>) -> Vec<(String, String)> {
-    let mut device = Vec::new();
-    if let Some([major, minor, patch]) = extension(slot, FIRMWARE) {
-        device.push(("firmware".to_owned(), format!("{major}.{minor}.{patch}")));
+fn firmware(slot: &X509Certificate<'_>) -> Option<String> {
+    match extension(slot, FIRMWARE) {
+        Some([major, minor, patch]) => Some(format!("{major}.{minor}.{patch}")),
+        _ => None,
     }
+}
+
+fn describe(slot: &X509Certificate<'_>, firmware: Option<String>) -> Vec<(String, String)> {
+    let mut device: Vec<_> = firmware.into_iter().map(|version| ("firmware".to_owned(), version)).collect();
     // INTEGER, short form: at most eight bytes of a number that is not negative.
     if let Some([2, length, number @ ..]) = extension(slot, SERIAL)
         && usize::from(*length) == number.len()
@@ -64,7 +77,7 @@ mod tests {
     };
     use vault::{Algorithm, KeyEvidence};
 
-    use crate::{Anchors, KeyAttestation, Kind, Protection, Touch};
+    use crate::{Anchors, KeyAttestation, Kind, Protection, Touch, Weakness};
 
     const NOW: u64 = 1_760_000_000;
 
@@ -92,12 +105,12 @@ mod tests {
         params
     }
 
-    fn attested(policy: &[u8]) -> CertificateParams {
+    fn attested(policy: &[u8], firmware: &[u8]) -> CertificateParams {
         let mut params = named("PIV attestation of slot 9a");
         let extension = |last: u64, value: &[u8]| {
             CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 41482, 3, last], value.to_vec())
         };
-        params.custom_extensions = vec![extension(3, &[5, 7, 1]), extension(7, &[2, 4, 1, 2, 3, 4])];
+        params.custom_extensions = vec![extension(3, firmware), extension(7, &[2, 4, 1, 2, 3, 4])];
         if !policy.is_empty() {
             params.custom_extensions.push(extension(8, policy));
         }
@@ -106,13 +119,17 @@ mod tests {
 
     /// A manufacturer, a device and an attested slot; the parameters of the last two can be changed.
     fn world(policy: &[u8], device: CertificateParams) -> World {
+        world_of(policy, &[5, 7, 1], device)
+    }
+
+    fn world_of(policy: &[u8], firmware: &[u8], device: CertificateParams) -> World {
         let root_key = pair();
         let root_params = authority("manufacturer", None);
         let root = root_params.self_signed(&root_key).unwrap();
         let root_issuer = Issuer::new(root_params, &root_key);
         let (device_key, key) = (pair(), pair());
         let intermediate = device.signed_by(&device_key, &root_issuer).unwrap();
-        let slot = attested(policy).signed_by(&key, &Issuer::new(device, &device_key)).unwrap();
+        let slot = attested(policy, firmware).signed_by(&key, &Issuer::new(device, &device_key)).unwrap();
         World { root, intermediate, slot, key }
     }
 
@@ -142,6 +159,17 @@ mod tests {
             let told = [("firmware", "5.7.1"), ("serial", "16909060")];
             assert_eq!(facts.device, told.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
+    }
+
+    #[test]
+    fn the_firmware_that_it_attests_tells_whether_it_is_weak() {
+        let weakness = |firmware: &[u8]| {
+            let world = world_of(&[1, 1], firmware, authority("device", Some(0)));
+            attestation(&world).verify(&anchors(&world), NOW).unwrap().weakness
+        };
+        assert_eq!(weakness(&[5, 4, 3]), Weakness::Known(vec!["CVE-2024-45678 (EUCLEAK, YSA-2024-03)"]));
+        assert_eq!(weakness(&[5, 7, 1]), Weakness::None);
+        assert_eq!(weakness(&[5, 7]), Weakness::Unknown);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! that it came.
 
 use crate::error::{Error, Result};
-use crate::facts::{KeyFacts, Protection, Touch};
+use crate::facts::{KeyFacts, Protection, Touch, Weakness};
 
 /// What has to be said of a private key in a PKCS#11 token for it to be called unexportable (PKCS#11 v3.1 §4.9).
 const NEVER_OUTSIDE: [(&str, bool); 5] = [
@@ -30,10 +30,15 @@ pub(crate) fn pkcs11(
     for (name, wanted) in NEVER_OUTSIDE {
         exportable |= says(name)? != Some(wanted);
     }
+    let told = |wanted: &str| {
+        token.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str()).unwrap_or_default()
+    };
+    let of = format!("{} {}", told("manufacturer"), told("model"));
     Ok(KeyFacts {
         protection: if hardware { Protection::Hardware } else { Protection::Software },
         exportable,
         touch: Touch::Never,
+        weakness: Weakness::of_firmware(&of, told("firmware")),
         device: token.to_vec(),
     })
 }
@@ -46,6 +51,8 @@ pub(crate) fn kms(arn: &str, origin: &str, spec: &str, multi_region: bool) -> Ke
         protection: if born_inside { Protection::Hardware } else { Protection::Software },
         exportable: !born_inside || multi_region,
         touch: Touch::Never,
+        // A service tells no version.
+        weakness: Weakness::Unknown,
         device: device.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
     }
 }
@@ -74,6 +81,18 @@ mod tests {
             twice.push((NEVER_OUTSIDE[place].0.to_owned(), NEVER_OUTSIDE[place].1));
             assert!(pkcs11(&[], &twice, true).is_err());
         }
+    }
+
+    #[test]
+    fn a_token_that_is_known_to_be_weak_is_said_to_be() {
+        let token = |firmware: &str| {
+            [("manufacturer", "Yubico (www.yubico.com)"), ("model", "YubiHSM"), ("firmware", firmware)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        };
+        let weakness = |token: &[(String, String)]| pkcs11(token, &all(), true).unwrap().weakness;
+        assert_eq!(weakness(&token("2.3.1")), Weakness::Known(vec!["CVE-2024-45678 (EUCLEAK, YSA-2024-03)"]));
+        assert_eq!(weakness(&token("2.4.0")), Weakness::None);
+        assert_eq!(weakness(&[]), Weakness::Unknown);
     }
 
     #[test]

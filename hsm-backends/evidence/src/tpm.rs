@@ -8,7 +8,7 @@ use x509_parser::certificate::X509Certificate;
 
 use crate::chain::{self, Anchors, parse, public_key};
 use crate::error::{Error, Result};
-use crate::facts::{KeyFacts, Protection, Touch};
+use crate::facts::{KeyFacts, Protection, Touch, Weakness};
 
 // Part 2 §6: constants.
 const GENERATED: u32 = 0xff54_4347;
@@ -60,6 +60,8 @@ pub(crate) fn verify(
         protection,
         exportable,
         touch: Touch::Never,
+        // The statement does not name the maker, and hides the version under most keys (TPM 2.0 Part 3, 18.1).
+        weakness: Weakness::Unknown,
         device: vec![("firmware".to_owned(), format!("{firmware:016x}"))],
     };
     // Nobody has certified the key that signed: then anybody can have signed.

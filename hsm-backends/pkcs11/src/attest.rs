@@ -6,6 +6,7 @@ use vault::KeyEvidence;
 
 use crate::desk::Bench;
 use crate::errors::Trouble;
+use crate::quirks;
 
 /// The attributes that tell whether a private key can leave, or was ever outside (PKCS#11 v3.1 §4.9).
 const ATTRIBUTES: [A; 7] = [
@@ -44,7 +45,7 @@ pub(crate) fn attest(
         ("manufacturer", info.manufacturer_id().to_owned()),
         ("model", info.model().to_owned()),
         ("serial", info.serial_number().to_owned()),
-        ("firmware", info.firmware_version().to_string()),
+        ("firmware", quirks::version(info.manufacturer_id(), info.firmware_version())),
     ];
     // Fixed fields of the standard, padded with blanks; an envelope takes no control characters.
     let plain = |value: String| value.trim_end().chars().filter(|c| !c.is_control()).collect();

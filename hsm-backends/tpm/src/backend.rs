@@ -25,6 +25,8 @@ use crate::vault::TpmVault;
 #[derive(Clone, Copy, Debug)]
 pub struct TpmBackend {
     settings: Settings,
+    /// Whether keys that were imported into the TPM, and may have copies, are used. Only tests say so.
+    pub(crate) takes_imported: bool,
 }
 
 impl TpmBackend {
@@ -32,7 +34,7 @@ impl TpmBackend {
     #[must_use]
     pub fn new() -> Self {
         // One owner: a TPM does one thing at a time, and its slots are too few to share.
-        Self { settings: Settings { workers: 1, ..Settings::default() } }
+        Self { settings: Settings { workers: 1, ..Settings::default() }, takes_imported: false }
     }
 
     /// How long a request may take before it is answered with [`Kind::Unavailable`].
@@ -78,15 +80,15 @@ impl TpmBackend {
         interact: Arc<dyn Interact>,
         missing: Missing,
     ) -> Pending<'a, Arc<dyn Vault>> {
-        let settings = self.settings;
+        let backend = *self;
         Box::pin(async move {
             let address = Address::parse(uri)?;
             // A person is asked on a thread that may block.
             let (reply, answer) = Reply::new();
             let opener = thread::Builder::new().name("tpm-open".to_owned());
-            opener.spawn(move || reply.answer(open(&address, settings, &interact, missing))).map_err(
-                |e| Error::new(Kind::Exhausted, "the system gives no more threads").with_source(e),
-            )?;
+            opener.spawn(move || reply.answer(open(&address, backend, &interact, missing))).map_err(|e| {
+                Error::new(Kind::Exhausted, "the system gives no more threads").with_source(e)
+            })?;
             answer.await.map(|vault| Arc::new(vault) as Arc<dyn Vault>)
         })
     }
@@ -94,7 +96,7 @@ impl TpmBackend {
 
 fn open(
     address: &Address,
-    settings: Settings,
+    backend: TpmBackend,
     interact: &Arc<dyn Interact>,
     missing: Missing,
 ) -> Result<TpmVault> {
@@ -104,7 +106,7 @@ fn open(
         found => Some(found?),
     };
     let auth = AuthSource::settle(address, interact)?;
-    let pool = owner(&address.tcti, settings)?;
+    let pool = owner(&address.tcti, backend.settings)?;
     let seen =
         vault::block_on(pool.submit(Effect::Reads, |desk, deadline| desk.attempt(deadline, None, look)))?;
     let store = match found {
@@ -112,7 +114,8 @@ fn open(
         None => Store::create(&address.path, &seen.storage_name)?,
     };
     let presence = if auth.is_kept() { Presence::Pin } else { Presence::None };
-    let ward = Ward { store, auth, refused: Mutex::new(HashSet::new()) };
+    let takes_imported = backend.takes_imported;
+    let ward = Ward { store, auth, refused: Mutex::new(HashSet::new()), takes_imported };
     let vault = TpmVault::new(
         address.tcti.text.clone(),
         ward,

@@ -102,7 +102,8 @@ pub(crate) fn assert_policy(link: &mut Link, session: AuthSession, pcrs: &Pcrs) 
 /// Looks at a stored key: that it loads, and that the TPM says of it what its file says.
 pub(crate) fn inspect(link: &mut Link, ward: &Ward, stored: &Stored) -> Done<()> {
     let (public, _) = link.read_public(ward, &source(stored))?;
-    template::check(&public, stored.algorithm, Origin::Ours, stored.name.as_str())?;
+    let origin = if ward.takes_imported { Origin::Imported } else { Origin::Ours };
+    template::check(&public, stored.algorithm, origin, stored.name.as_str())?;
     if public == stored.public {
         return Ok(());
     }

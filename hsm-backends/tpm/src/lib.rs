@@ -31,6 +31,8 @@ mod aead;
 mod attest;
 mod auth;
 mod backend;
+#[cfg(feature = "danger")]
+pub mod danger;
 mod desk;
 mod errors;
 mod inventory;

@@ -32,6 +32,8 @@ pub(crate) struct Ward {
     pub(crate) auth: AuthSource,
     /// Keys with the values that the TPM refused for them, as hashes: the same is not tried twice.
     pub(crate) refused: Mutex<HashSet<[u8; 32]>>,
+    /// See [`TpmBackend`](crate::TpmBackend).
+    pub(crate) takes_imported: bool,
 }
 
 /// A key to use: what the cache calls it, and how to load it.

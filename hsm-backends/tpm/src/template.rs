@@ -118,6 +118,8 @@ pub(crate) enum Origin {
     Ours,
     /// Somebody else put it into the TPM for us.
     Adopted,
+    /// A test knows its private half, if it is a pair.
+    Imported,
 }
 
 /// Refuses a key that could be used in another way, or by others, or that is not bound to this TPM.
@@ -134,11 +136,13 @@ pub(crate) fn check(public: &Public, algorithm: Algorithm, origin: Origin, named
     let purpose = algorithm.purpose();
     let sealing = purpose == PurposeKind::Sealing;
     let by_policy = sealing && !public.auth_policy().is_empty();
+    // What is sealed always comes from outside.
+    let made_here = sealing || origin != Origin::Imported;
     let wanted = [
-        ("fixedTPM", attributes.fixed_tpm(), true),
+        ("fixedTPM", attributes.fixed_tpm(), made_here),
         ("stClear", attributes.st_clear(), false),
-        ("fixedParent", attributes.fixed_parent(), true),
-        ("sensitiveDataOrigin", attributes.sensitive_data_origin(), !sealing),
+        ("fixedParent", attributes.fixed_parent(), made_here),
+        ("sensitiveDataOrigin", attributes.sensitive_data_origin(), made_here && !sealing),
         ("userWithAuth", attributes.user_with_auth(), !by_policy),
         ("encryptedDuplication", attributes.encrypted_duplication(), false),
         ("restricted", attributes.restricted(), false),
@@ -259,6 +263,11 @@ mod tests {
         let adopted = with(&pair(PurposeKind::Signing).unwrap(), unguarded.into());
         check(&adopted, Algorithm::EcdsaP256, Origin::Adopted, "k").unwrap();
         assert!(check(&storage().unwrap(), Algorithm::EcdhP256, Origin::Adopted, "k").is_err());
+        let imported = ObjectAttributesBuilder::new().with_user_with_auth(true).with_decrypt(true).build();
+        let imported = with(&pair(PurposeKind::Agreement).unwrap(), imported.unwrap());
+        check(&imported, Algorithm::EcdhP256, Origin::Imported, "k").unwrap();
+        assert!(check(&imported, Algorithm::EcdhP256, Origin::Ours, "k").is_err());
+        assert!(check(&imported, Algorithm::EcdhP256, Origin::Adopted, "k").is_err());
         assert!(check(&sealed(None).unwrap(), Algorithm::EcdsaP256, Origin::Ours, "k").is_err());
     }
 

@@ -14,12 +14,12 @@ mod faults;
 mod names;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_kms::AwsKmsBackend;
-use ockam_kms_tests::awskms::{Emulator, python};
+use ockam_kms_tests::awskms::Emulator;
+use ockam_kms_tests::signatures;
 use vault::{
     Agreement, Agreer, Algorithm, Backend as _, Custody, KeyHandle, KeyName, KeySpec, KeyUri, Kind, Nobody,
     Purpose, Result, Scheme, Sealer, Sealing, Signer, Signing, Vault, block_on, conformance,
@@ -158,74 +158,11 @@ fn a_listing_has_many_pages() {
     assert!(listed.iter().all(|key| key.public.as_deref() == Some(made.public().as_bytes())));
 }
 
-/// How many signatures are checked by another library; as many as `OCKAM_KMS_SIGNATURES` says in the long run.
-fn count() -> usize {
-    std::env::var("OCKAM_KMS_SIGNATURES").map_or(500, |text| text.parse().unwrap())
-}
-
-/// Verified by a library that neither we nor this crate's dependencies use: OpenSSL, through Python's `cryptography`.
-const JUDGE: &str = r#"
-import sys
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-seen = set()
-for line in sys.stdin:
-    public, message, signature = (bytes.fromhex(part) for part in line.split())
-    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    if len(public) == 65:
-        assert s <= order // 2
-        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
-        key.verify(encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
-    else:
-        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
-    assert r not in seen
-    seen.add(r)
-print(len(seen))
-"#;
-
 #[test]
 fn another_library_verifies_the_signatures() {
     let Some(kms) = Emulator::enter("another_library_verifies_the_signatures") else { return };
     let vault = open(&kms);
     let ed25519 = generate::<Signing>(vault.signing().unwrap(), "ed25519", Algorithm::Ed25519);
     let signers = [signer(&vault, "p256"), Signer::bind(Arc::clone(&vault), ed25519).unwrap()];
-    let count = count();
-    let lines: Vec<String> = std::thread::scope(|scope| {
-        let callers: Vec<_> = (0..16)
-            .map(|caller| {
-                let signers = &signers;
-                scope.spawn(move || {
-                    let mut lines = Vec::new();
-                    for number in (caller..count).step_by(16) {
-                        let signer = &signers[number % 2];
-                        let message = format!("message {number}");
-                        let signature = block_on(signer.sign(message.as_bytes())).unwrap();
-                        let parts = [signer.public().as_bytes(), message.as_bytes(), signature.as_bytes()];
-                        lines.push(parts.map(hex::encode).join(" "));
-                    }
-                    lines
-                })
-            })
-            .collect();
-        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
-    });
-    let judge = |lines: &[String]| {
-        let mut judge = Command::new(python());
-        let judge = judge.args(["-c", JUDGE]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut judge = judge.stderr(Stdio::null()).spawn().unwrap();
-        let mut input = judge.stdin.take().unwrap();
-        let text = lines.join("\n");
-        let feeder = std::thread::spawn(move || std::io::Write::write_all(&mut input, text.as_bytes()));
-        let output = judge.wait_with_output().unwrap();
-        let _ = feeder.join().unwrap();
-        (output.status.success(), String::from_utf8(output.stdout).unwrap())
-    };
-    assert_eq!(judge(&lines), (true, format!("{count}\n")));
-    // The judge refuses what is wrong.
-    let mut altered = lines;
-    let last = altered[0].pop().unwrap();
-    altered[0].push(if last == '0' { '1' } else { '0' });
-    assert!(!judge(&altered).0);
+    signatures::hold(&signers, signatures::count());
 }

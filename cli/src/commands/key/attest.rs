@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use evidence::{Anchors, KeyAttestation, KeyFacts};
+use evidence::{Anchors, KeyAttestation, KeyFacts, Weakness};
 use serde_json::{Value, json};
 use vault::Signer;
 
@@ -78,7 +78,7 @@ pub(super) fn verify(context: &Context, verify: &VerifyAttestation) -> Result<Re
             let reason = error.to_string();
             let json = json!({
                 "valid": false, "kind": null, "public_key": null, "made_at": null,
-                "attributes": {}, "device": {}, "reason": reason,
+                "attributes": {}, "device": {}, "weaknesses": [], "reason": reason,
             });
             let report = Report::new(format!("refused: {reason}"), json).machine("false");
             Ok(report.refusing(Kind::Rejected))
@@ -95,6 +95,11 @@ fn good(attestation: &KeyAttestation, facts: &KeyFacts) -> Report {
     ];
     rows.extend(facts.attributes().map(|(name, value)| (name, value.to_owned())));
     rows.extend(facts.device.iter().map(|(name, value)| ("device", format!("{name} {value}"))));
+    let weaknesses = match &facts.weakness {
+        Weakness::Known(known) => known.as_slice(),
+        Weakness::None | Weakness::Unknown => &[],
+    };
+    rows.extend(weaknesses.iter().map(|id| ("weakness", (*id).to_owned())));
     let pairs = |pairs: Vec<(String, String)>| -> Value {
         pairs
             .into_iter()
@@ -110,6 +115,7 @@ fn good(attestation: &KeyAttestation, facts: &KeyFacts) -> Report {
         "made_at": attestation.made_at(),
         "attributes": pairs(attributes.to_vec()),
         "device": pairs(facts.device.clone()),
+        "weaknesses": weaknesses,
         "reason": null,
     });
     Report::new(table(&rows), json).machine("true")
