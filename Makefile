@@ -19,7 +19,8 @@ SHELL := /bin/bash
 .PHONY: help setup demo test test-kryoptic torture constant-time check bench interop release reproduce sbom mutants policy-soak fuzz
 
 # Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop, bench, bench/devices and fuzz are
-# workspaces of their own, with heavy dependencies of their own, so each has a directory of its own in it.
+# workspaces of their own, with heavy dependencies of their own, so each has a directory of its own in it; tests/ockam-api shares
+# what tests/interop builds.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 INTEROP_TARGET := $(TARGET)/interop
 BENCH_TARGET := $(TARGET)/bench
@@ -43,6 +44,7 @@ demo:
 # The published Ockam crates, built as a judge that the tests ask.
 interop:
 	cd tests/interop && CARGO_TARGET_DIR="$(INTEROP_TARGET)" cargo build --locked --bins --tests
+	cd tests/ockam-api && CARGO_TARGET_DIR="$(INTEROP_TARGET)" cargo build --locked --tests
 
 test: setup interop
 	cargo build --locked --workspace --bins
@@ -50,6 +52,7 @@ test: setup interop
 	OCKAM_JUDGE="$(INTEROP_TARGET)/debug/ockam-judge" cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc
 	cd tests/interop && CARGO_TARGET_DIR="$(INTEROP_TARGET)" cargo nextest run --locked
+	cd tests/ockam-api && OCKAM_KMS="$(TARGET)/debug/ockam-kms" CARGO_TARGET_DIR="$(INTEROP_TARGET)" cargo nextest run --locked
 	$(MAKE) constant-time
 	$(MAKE) fuzz FUZZ_SECONDS=3
 
@@ -73,6 +76,7 @@ check:
 	@scripts/setup --check
 	cargo fmt --all --check
 	cd tests/interop && cargo fmt --check
+	cd tests/ockam-api && cargo fmt --check
 	cd bench && cargo fmt --check
 	cd bench/devices && cargo fmt --check
 	cd tests/constant-time && cargo fmt --check

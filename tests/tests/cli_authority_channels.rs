@@ -53,8 +53,13 @@ fn everything_works_without_http() {
     let made = kms.at("enroller").run(&[&made[..], &to[..]].concat()).code(0).json();
     let ticket = made["ticket"].as_str().unwrap().to_owned();
     let fields: Vec<_> = ticket.split(',').collect();
-    assert_eq!((fields[0], fields[1], fields[6]), ("/service/demo", "demo", route.as_str()));
+    // Where the reference's readers look: the project in a route with an address, and the identifier of the history.
+    let project_route = route.replace("/service/api", "/service/demo");
+    let show = ["identity", "show", "authority-demo"];
+    let authority = kms.at("authority").run_apart(&show, b"").code(0).stdout;
+    assert_eq!((fields[0], fields[1], fields[2]), (&*project_route, &*authority, "demo"));
     assert_eq!((fields[4], fields[5]), (history.as_str(), history.as_str()), "both histories, as hex");
+    assert_eq!(fields[6], route);
     assert_eq!(made["uses_left"], 2);
 
     let enrolled =

@@ -194,6 +194,7 @@ fn names_in_a_ticket_move_no_field() {
         let text = ticket::TicketText {
             project_route: "/service/p".to_owned(),
             project_identifier: "p".to_owned(),
+            project_node: String::new(),
             project_name: name.clone(),
             code: code.clone(),
             project_change_history: String::new(),

@@ -23,16 +23,15 @@ pub enum Enrolled {
 impl Enrolled {
     /// What an authority's answer means.
     pub(super) fn of(answer: Result<()>) -> Result<Self> {
-        match answer {
-            Ok(()) => Ok(Self::Now),
-            // The words that clients of the reference look for.
-            Err(error)
-                if matches!(error.kind(), Kind::Conflict | Kind::Forbidden)
-                    && error.to_string().to_ascii_lowercase().contains("already a member") =>
-            {
-                Ok(Self::Already)
-            }
-            Err(error) => Err(error),
+        let Err(error) = answer else { return Ok(Self::Now) };
+        // The words of the reference, which is all that tells its refusals apart.
+        let said = error.to_string().to_ascii_lowercase();
+        match error.kind() {
+            Kind::Conflict | Kind::Forbidden if said.contains("already a member") => Ok(Self::Already),
+            Kind::Forbidden if said.contains("unknown enrollment token") => Err(error.with_hint(
+                "the ticket was used up or revoked, has expired, or is another authority's: ask an enroller for a new one",
+            )),
+            _ => Err(error),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The text of an enrolment ticket (docs/formats.md, "enrolment tickets"): seven fields with commas between them, that text
-//! as hex, or a JSON object.
+//! as hex, or a JSON object; and the reference's older JSON, which is only read.
 
 use std::fmt;
 
-use identity::{Identity, MAX_BYTES};
+use identity::{Identifier, Identity, MAX_BYTES};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -22,6 +22,8 @@ pub struct TicketText {
     pub project_route: String,
     /// The project's identifier. Never empty.
     pub project_identifier: String,
+    /// The identifier of the project's node; empty when the ticket names none.
+    pub project_node: String,
     /// The project's name.
     pub project_name: String,
     /// The code: 64 hex digits.
@@ -52,8 +54,33 @@ struct Route {
     route: String,
 }
 
+/// What stood in JSON before: the code, and the project as the reference stores one.
+#[derive(Deserialize)]
+struct Legacy {
+    one_time_code: String,
+    project: LegacyProject,
+}
+
+#[derive(Deserialize)]
+struct LegacyProject {
+    id: String,
+    name: String,
+    access_route: String,
+    identity: Option<String>,
+    project_change_history: Option<String>,
+    authority_access_route: Option<String>,
+    authority_identity: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AnyJson {
+    Now(Json),
+    Legacy(Legacy),
+}
+
 impl TicketText {
-    /// Reads any of the three forms.
+    /// Reads any of the forms.
     ///
     /// # Errors
     /// [`Kind::Invalid`], without the text, when it is none of them.
@@ -76,24 +103,20 @@ impl TicketText {
             return Err(malformed());
         }
         if text.starts_with('{') {
-            let json: Json =
-                serde_json::from_str(text).map_err(|e| malformed().with_source(e.to_string()))?;
-            return Self {
-                project_route: json.project_route.route,
-                project_identifier: json.project_identifier.unwrap_or(json.project_route.id),
-                project_name: json.project_name,
-                code: json.one_time_code,
-                project_change_history: json.project_change_history.unwrap_or_default(),
-                authority_change_history: json.authority_change_history,
-                authority_route: json.authority_route,
+            return match serde_json::from_str(text).map_err(|e| malformed().with_source(e.to_string()))? {
+                AnyJson::Now(json) => Self::of_json(json),
+                AnyJson::Legacy(ticket) => Self::of_legacy(ticket),
             }
             .checked();
         }
         let mut fields = text.split(',').map(str::trim);
         let mut next = || fields.next().map(str::to_owned).ok_or_else(malformed);
+        let (project_route, second) = (next()?, next()?);
+        let (project_identifier, project_node) = named(&project_route, second);
         Self {
-            project_route: next()?,
-            project_identifier: next()?,
+            project_route,
+            project_identifier,
+            project_node,
             project_name: next()?,
             code: next()?,
             project_change_history: next()?,
@@ -101,6 +124,45 @@ impl TicketText {
             authority_route: next()?,
         }
         .checked()
+    }
+
+    fn of_json(json: Json) -> Self {
+        let second = json.project_identifier.unwrap_or(json.project_route.id);
+        let (project_identifier, project_node) = named(&json.project_route.route, second);
+        Self {
+            project_route: json.project_route.route,
+            project_identifier,
+            project_node,
+            project_name: json.project_name,
+            code: json.one_time_code,
+            project_change_history: json.project_change_history.unwrap_or_default(),
+            authority_change_history: json.authority_change_history,
+            authority_route: json.authority_route,
+        }
+    }
+
+    fn of_legacy(Legacy { one_time_code, project }: Legacy) -> Self {
+        let node = project.identity.and_then(|identity| identity.parse().ok());
+        Self {
+            project_route: project.access_route,
+            project_identifier: project.id,
+            project_node: String::new(),
+            project_name: project.name,
+            code: one_time_code,
+            project_change_history: project.project_change_history.unwrap_or_default(),
+            authority_change_history: project.authority_identity.unwrap_or_default(),
+            authority_route: project.authority_access_route.unwrap_or_default(),
+        }
+        .of_node(node)
+    }
+
+    /// The same, naming the project's node where a reader can still tell which project it is: by its route.
+    #[must_use]
+    pub fn of_node(mut self, node: Option<Identifier>) -> Self {
+        let told = project_of_route(&self.project_route) == Some(&self.project_identifier);
+        let node = node.map(|node| node.to_string()).filter(|node| told && *node != self.project_identifier);
+        self.project_node = node.unwrap_or_default();
+        self
     }
 
     /// The same, when it can be written in each of the three forms and read back: a comma in a name, which JSON could hold,
@@ -114,21 +176,28 @@ impl TicketText {
             !field.contains(',') && !field.chars().any(char::is_control) && field.trim().len() == field.len()
         };
         let code_fits = self.code.len() == 64 && self.code.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let named = !self.authority_route.is_empty() && !self.project_identifier.is_empty();
+        let names = !self.authority_route.is_empty() && !self.project_identifier.is_empty();
+        let read = named(&self.project_route, self.second().to_owned());
+        let same = read.0 == self.project_identifier && read.1 == self.project_node;
         // With the commas between them.
         let length = fields.iter().map(|field| field.len() + 1).sum::<usize>();
         let not_json = !self.project_route.starts_with('{');
-        if code_fits && named && not_json && length <= MAX_FIELDS && fields.iter().all(plain) {
+        if code_fits && names && same && not_json && length <= MAX_FIELDS && fields.iter().all(plain) {
             Ok(self)
         } else {
             Err(malformed())
         }
     }
 
+    /// What stands in the second field.
+    fn second(&self) -> &str {
+        if self.project_node.is_empty() { &self.project_identifier } else { &self.project_node }
+    }
+
     fn list(&self) -> [&str; 7] {
         [
             &self.project_route,
-            &self.project_identifier,
+            self.second(),
             &self.project_name,
             &self.code,
             &self.project_change_history,
@@ -161,7 +230,7 @@ impl TicketText {
         serde_json::to_value(Json {
             one_time_code: self.code.clone(),
             project_route: Route { id: self.project_identifier.clone(), route: self.project_route.clone() },
-            project_identifier: Some(self.project_identifier.clone()),
+            project_identifier: Some(self.second().to_owned()),
             project_name: self.project_name.clone(),
             project_change_history: Some(self.project_change_history.clone()),
             authority_change_history: self.authority_change_history.clone(),
@@ -169,6 +238,28 @@ impl TicketText {
         })
         .map_err(|e| Error::new(Kind::Internal, "writing JSON failed").with_source(e))
     }
+}
+
+/// The project's identifier and its node's, from the first two fields. The reference has the node's in the second, and the
+/// project's in the first; where there is no node, ours has the project's in both.
+fn named(route: &str, second: String) -> (String, String) {
+    match project_of_route(route) {
+        Some(project) if project != second && second.parse::<Identifier>().is_ok() => {
+            (project.to_owned(), second)
+        }
+        _ => (second, String::new()),
+    }
+}
+
+/// What stands after the first `service` of a route.
+fn project_of_route(route: &str) -> Option<&str> {
+    let mut parts = route.strip_prefix('/')?.split('/');
+    while let (Some(kind), Some(name)) = (parts.next(), parts.next()) {
+        if kind == "service" {
+            return Some(name).filter(|name| !name.is_empty());
+        }
+    }
+    None
 }
 
 // The text is a secret.
@@ -207,6 +298,63 @@ mod tests {
         let json = one.json().unwrap().to_string();
         for form in [hex::encode(text()), hex::encode(&json), json, format!("{},more", text())] {
             assert_eq!(TicketText::parse(&form).unwrap(), one);
+        }
+    }
+
+    fn node() -> String {
+        format!("I{}", "0f".repeat(32))
+    }
+
+    #[test]
+    fn the_project_is_told_by_the_route_where_the_second_field_is_a_node() {
+        let route = "/dnsaddr/h/tcp/4000/service/p1/service/api";
+        let with_node = text().replace("/service/p1,p1,", &format!("{route},{},", node()));
+        let ticket = TicketText::parse(&with_node).unwrap();
+        assert_eq!((&*ticket.project_identifier, &ticket.project_node), ("p1", &node()));
+        let json = ticket.json().unwrap();
+        assert_eq!(
+            (&json["project_route"]["id"], &json["project_identifier"]),
+            (&"p1".into(), &node().into())
+        );
+        for form in [ticket.fields().to_string(), json.to_string()] {
+            assert_eq!(TicketText::parse(&form).unwrap(), ticket);
+        }
+        // A route that does not name the project leaves the node out.
+        for route in ["", "/", "/service", "/service/", "/node/p1", "/node/service/p1/x", "/service/other"] {
+            let mut other = ticket.clone();
+            other.project_route = route.to_owned();
+            let other = other.of_node(node().parse().ok()).checked().unwrap();
+            assert_eq!((&*other.project_identifier, &*other.project_node), ("p1", ""), "{route}");
+            assert_eq!(TicketText::parse(&other.fields()).unwrap(), other, "{route}");
+        }
+        // A project may have such an identifier itself, when the route says the same.
+        let own = text().replace("p1", &node());
+        assert_eq!(TicketText::parse(&own).unwrap().project_identifier, node());
+        let mut ambiguous = TicketText::parse(&own).unwrap();
+        ambiguous.project_route = "/service/other".to_owned();
+        assert_eq!(ambiguous.checked().unwrap_err().to_string(), "this is not an enrolment ticket");
+    }
+
+    #[test]
+    fn the_older_form_is_read() {
+        let project = serde_json::json!({
+            "id": "p1", "name": "name", "space_name": "", "access_route": "/dnsaddr/h/tcp/4000/service/p1/service/api",
+            "users": [], "space_id": "", "identity": node(), "project_change_history": "81", "user_roles": [],
+            "authority_access_route": "/dnsaddr/a/tcp/1/service/api", "authority_identity": "8182",
+        });
+        let ticket = serde_json::json!({ "one_time_code": CODE, "project": project });
+        for form in [ticket.to_string(), hex::encode(ticket.to_string())] {
+            let read = TicketText::parse(&form).unwrap();
+            let wanted = format!(
+                "/dnsaddr/h/tcp/4000/service/p1/service/api,{},name,{CODE},81,8182,/dnsaddr/a/tcp/1/service/api",
+                node()
+            );
+            assert_eq!((&*read.project_identifier, &**read.fields()), ("p1", &*wanted));
+        }
+        for missing in ["id", "name", "access_route", "authority_access_route"] {
+            let mut without = ticket.clone();
+            without["project"].as_object_mut().unwrap().remove(missing);
+            refused(&without.to_string());
         }
     }
 

@@ -5,6 +5,7 @@ use authority::service::PROJECT_ATTRIBUTE;
 use authority::ticket::{Reference, TicketText};
 use home::ProjectRecord;
 use identity::Identity;
+use node::multiaddr::{MultiAddr, Part};
 use serde_json::{Value, json};
 
 use super::attributes;
@@ -41,15 +42,18 @@ fn make(context: &Context, ticket: &Ticket) -> Result<Report> {
     // The history as it is now pins the authority for whoever enrols, and what it continues.
     let issuer = asking.client.issuer()?;
     asking.place.remember(context, &issuer)?;
+    let node = Identity::import_hex(&project.project_change_history).ok();
     let text = TicketText {
         project_route: project.project_route.clone(),
         project_identifier: project.identifier.clone(),
+        project_node: String::new(),
         project_name: project.name.clone(),
         code: made.code.expose_hex().to_string(),
         project_change_history: project.project_change_history.clone(),
         authority_change_history: issuer.identity().to_hex(),
         authority_route: asking.place.route.clone(),
     }
+    .of_node(node.map(|node| node.identifier()))
     .checked()?;
     report(&text, &made, ticket.hex)
 }
@@ -105,7 +109,7 @@ fn project(context: &Context, asking: &Asking, ticket: &Ticket) -> Result<Projec
     }
     let project = ProjectRecord {
         name: identifier.clone(),
-        project_route: format!("/service/{identifier}"),
+        project_route: project_route(route, &identifier),
         // The reference's readers want one, and there is no other node than the authority.
         project_change_history: if asking.place.is_by_channel() {
             asking.place.authority.to_hex()
@@ -120,6 +124,17 @@ fn project(context: &Context, asking: &Asking, ticket: &Ticket) -> Result<Projec
     let writer = context.writer()?;
     home.store_project(&writer, &project)?;
     Ok(project)
+}
+
+/// Where the project is. The reference's readers want an address in it, and there is no other node than the authority.
+fn project_route(authority: &str, identifier: &str) -> String {
+    let way = authority.parse::<MultiAddr>().ok();
+    let address = way.and_then(|way| match way.parts() {
+        [address @ Part::Tcp(..), ..] => MultiAddr::new(vec![address.clone()]).ok(),
+        _ => None,
+    });
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    format!("{address}/service/{identifier}")
 }
 
 /// Credentials say which project they are for, and an enroller is a member who can get one.
