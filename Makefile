@@ -12,11 +12,11 @@
 #   make mutants         mutation testing of what verifies, admits and decides (hours); MUTANTS="--shard 1/20" for a part of it
 #   make fuzz            ten million executions of each decoder (hours; fuzz/run has the settings); FUZZ_SECONDS=3 for a smoke test
 #   make policy-soak     a million random policies for each question of policy-lang
-#   make bench   our crates, the server, channels and devices beside their peers, with ratios
+#   make bench   our crates, the server, channels and devices beside their peers, with ratios; make bench-devices for the last alone
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kryoptic torture constant-time check bench interop release reproduce sbom mutants policy-soak fuzz
+.PHONY: help setup demo test test-kryoptic torture constant-time check bench bench-devices interop release reproduce sbom mutants policy-soak fuzz
 
 # Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop, bench, bench/devices and fuzz are
 # workspaces of their own, with heavy dependencies of their own, so each has a directory of its own in it; tests/ockam-api shares
@@ -91,6 +91,10 @@ bench:
 	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release --bin bench
 	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release --bin channels
 	cd bench && CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo run --locked --release -p ockam-kms-bench-server
+	$(MAKE) bench-devices
+
+bench-devices:
+	@scripts/setup --bench
 	cd bench/devices && CARGO_TARGET_DIR="$(BENCH_DEVICES_TARGET)" cargo build --locked --release \
 		-p ockam-kms-bench-devices -p ockam-kms-tests --bin bench-devices --bin virtual-piv-card
 	"$(BENCH_DEVICES_TARGET)/release/bench-devices"

@@ -1,4 +1,4 @@
-//! `cargo run --release`, beside the virtual card that `make bench` builds with it: signing by a TPM and by AWS KMS through a vault,
+//! `make bench-devices`, which builds a virtual card beside it: signing by a TPM and by AWS KMS through a vault,
 //! beside the raw library in a loop on the same device, in turns; and 64 callers on each backend. Times are printed and judge
 //! nothing.
 
@@ -60,7 +60,7 @@ fn run() -> Result<()> {
 /// Beside this program.
 fn virtual_card() -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name("virtual-piv-card");
-    let missing = "the virtual card is not built: `make bench` builds it";
+    let missing = "the virtual card is not built: `make bench-devices` builds it";
     if path.exists() { Ok(path) } else { Err(missing.into()) }
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use fixtures::swtpm::Swtpm;
 use sha2::{Digest as _, Sha256};
 use tpm::TpmBackend;
-use tss_esapi::attributes::ObjectAttributesBuilder;
+use tss_esapi::attributes::{ObjectAttributes, ObjectAttributesBuilder, SessionAttributesBuilder};
+use tss_esapi::constants::SessionType;
 use tss_esapi::constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK};
 use tss_esapi::handles::KeyHandle;
 use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
@@ -16,7 +17,7 @@ use tss_esapi::interface_types::resource_handles::Hierarchy;
 use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{
     Auth, Digest, EccPoint, EccScheme, HashScheme, HashcheckTicket, KeyDerivationFunctionScheme, Public,
-    PublicEccParameters, SignatureScheme, SymmetricDefinitionObject,
+    PublicEccParameters, SignatureScheme, SymmetricDefinition, SymmetricDefinitionObject,
 };
 use tss_esapi::tss2_esys::TPMT_TK_HASHCHECK;
 use tss_esapi::{Context, TctiNameConf};
@@ -31,6 +32,7 @@ pub(crate) fn beside_the_raw_library(tpm: &Swtpm) -> Result<()> {
     let vault = Arc::clone(ours.vault());
     let facet = vault.signing().ok_or("the vault does not sign")?;
     let raw = RefCell::new(Raw::new(tpm)?);
+    let session = raw.borrow_mut().salted_session()?;
     turns::print(
         "sign, P-256, by a TPM",
         &mut [
@@ -42,7 +44,14 @@ pub(crate) fn beside_the_raw_library(tpm: &Swtpm) -> Result<()> {
                 "vault: Signer::sign, which verifies",
                 Box::new(|| Ok(block_on(ours.sign(b"message")).map(drop)?)),
             ),
-            ("tss-esapi: sign, the key loaded, its value in the clear", Box::new(|| raw.borrow_mut().sign())),
+            (
+                "tss-esapi: sign, the key loaded, in a salted session too",
+                Box::new(|| raw.borrow_mut().sign(session)),
+            ),
+            (
+                "tss-esapi: sign, the key loaded, its value in the clear",
+                Box::new(|| raw.borrow_mut().sign(AuthSession::Password)),
+            ),
         ],
     )
 }
@@ -62,19 +71,7 @@ impl Raw {
             .with_user_with_auth(true)
             .with_sign_encrypt(true)
             .build()?;
-        let parameters = PublicEccParameters::new(
-            SymmetricDefinitionObject::Null,
-            EccScheme::EcDsa(SHA256),
-            EccCurve::NistP256,
-            KeyDerivationFunctionScheme::Null,
-        );
-        let public = Public::builder()
-            .with_public_algorithm(PublicAlgorithm::Ecc)
-            .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
-            .with_object_attributes(attributes)
-            .with_ecc_parameters(parameters)
-            .with_ecc_unique_identifier(EccPoint::default())
-            .build()?;
+        let public = public(attributes, SymmetricDefinitionObject::Null, EccScheme::EcDsa(SHA256))?;
         let auth = Auth::try_from(&b"authorization"[..])?;
         let made = context.execute_with_session(Some(AuthSession::Password), |context| {
             context.create_primary(Hierarchy::Owner, public, Some(auth), None, None, None)
@@ -82,15 +79,56 @@ impl Raw {
         Ok(Self { context, key: made.key_handle })
     }
 
-    fn sign(&mut self) -> Result<()> {
+    /// Salted with a storage key, as ours: nobody on the way learns the key's value.
+    fn salted_session(&mut self) -> Result<AuthSession> {
+        let attributes = ObjectAttributesBuilder::new()
+            .with_fixed_tpm(true)
+            .with_fixed_parent(true)
+            .with_sensitive_data_origin(true)
+            .with_user_with_auth(true)
+            .with_no_da(true)
+            .with_restricted(true)
+            .with_decrypt(true)
+            .build()?;
+        let storage = public(attributes, SymmetricDefinitionObject::AES_128_CFB, EccScheme::Null)?;
+        let storage = self.context.execute_with_session(Some(AuthSession::Password), |context| {
+            context.create_primary(Hierarchy::Owner, storage, None, None, None, None)
+        })?;
+        let (kind, hash) = (SessionType::Hmac, HashingAlgorithm::Sha256);
+        let session = self.context.execute_without_session(|context| {
+            let symmetric = SymmetricDefinition::AES_128_CFB;
+            context.start_auth_session(Some(storage.key_handle), None, None, kind, symmetric, hash)
+        })?;
+        self.context.flush_context(storage.key_handle.into())?;
+        let session = session.ok_or("no session")?;
+        let (attributes, mask) = SessionAttributesBuilder::new().with_continue_session(true).build();
+        self.context.tr_sess_set_attributes(session, attributes, mask)?;
+        Ok(session)
+    }
+
+    fn sign(&mut self, session: AuthSession) -> Result<()> {
         let digest = Digest::try_from(Sha256::digest(b"message").as_slice())?;
         let none =
             TPMT_TK_HASHCHECK { tag: TPM2_ST_HASHCHECK, hierarchy: TPM2_RH_NULL, digest: Default::default() };
         let ticket = HashcheckTicket::try_from(none)?;
         let (key, scheme) = (self.key, SignatureScheme::EcDsa { hash_scheme: SHA256 });
-        self.context.execute_with_session(Some(AuthSession::Password), |context| {
-            context.sign(key, digest, scheme, ticket)
-        })?;
+        self.context
+            .execute_with_session(Some(session), |context| context.sign(key, digest, scheme, ticket))?;
         Ok(())
     }
+}
+
+fn public(
+    attributes: ObjectAttributes,
+    symmetric: SymmetricDefinitionObject,
+    scheme: EccScheme,
+) -> Result<Public> {
+    let derives = KeyDerivationFunctionScheme::Null;
+    Ok(Public::builder()
+        .with_public_algorithm(PublicAlgorithm::Ecc)
+        .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
+        .with_object_attributes(attributes)
+        .with_ecc_parameters(PublicEccParameters::new(symmetric, scheme, EccCurve::NistP256, derives))
+        .with_ecc_unique_identifier(EccPoint::default())
+        .build()?)
 }
