@@ -256,9 +256,24 @@ fn tickets() -> Vec<Vec<u8>> {
         "project_name": "name", "project_change_history": null, "authority_change_history": "8182",
         "authority_route": "http://127.0.0.1:4100",
     });
-    [hex::encode(&short), hex::encode(json.to_string()), json.to_string(), short, long]
-        .map(String::into_bytes)
-        .to_vec()
+    let node = format!(
+        "/dnsaddr/x/tcp/4000/service/p1/service/api,{ID},n,{CODE},82,8182,/ip4/1.2.3.4/tcp/1/service/api"
+    );
+    let legacy = json!({"one_time_code": CODE, "project": {
+        "id": "p1", "name": "n", "access_route": "/dnsaddr/x/tcp/4000/service/p1/service/api", "identity": ID, "space_id": "",
+        "project_change_history": "82", "authority_access_route": "/ip4/1.2.3.4/tcp/1", "authority_identity": "8182",
+    }});
+    [
+        hex::encode(&short),
+        hex::encode(json.to_string()),
+        json.to_string(),
+        short,
+        long,
+        node,
+        legacy.to_string(),
+    ]
+    .map(String::into_bytes)
+    .to_vec()
 }
 
 const KEY_URIS: [&str; 9] = [
