@@ -3,6 +3,7 @@
 #   make demo    the main job, from a SoftHSM token to a policy decision, printed command by command
 #   make test    every test
 #   make test-kryoptic  the PKCS#11 backend on another token, which is built first (half an hour, once)
+#   make test-real-ockam  a script with the real `ockam` beside ours; OCKAM=PATH says where it is
 #   make torture 1,000 kills of the authority, 200 deaths within a signature
 #   make constant-time  signing, agreeing, unsealing and comparing in release code, under valgrind
 #   make check   formatting, lints, documentation, licences
@@ -16,7 +17,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kryoptic torture constant-time check bench bench-devices interop release reproduce sbom mutants policy-soak fuzz
+.PHONY: help setup demo test test-kryoptic test-real-ockam torture constant-time check bench bench-devices interop release reproduce sbom mutants policy-soak fuzz
 
 # Where cargo puts what it builds: `target` unless the environment says otherwise. tests/interop, bench, bench/devices and fuzz are
 # workspaces of their own, with heavy dependencies of their own, so each has a directory of its own in it; tests/ockam-api shares
@@ -61,6 +62,12 @@ test-kryoptic:
 	@scripts/setup --kryoptic
 	cd tests/kryoptic && CARGO_TARGET_DIR="$(KRYOPTIC_TARGET)" cargo build --locked --release
 	OCKAM_KMS_KRYOPTIC="$(KRYOPTIC_TARGET)/release/libkryoptic_pkcs11.so" cargo nextest run --locked -p ockam-kms-tests --features kryoptic --test kryoptic
+
+# The record of what the real `ockam` 0.150 prints, compared with it; `UPDATE_GOLDEN=1` writes it anew.
+test-real-ockam:
+	@test -x "$(OCKAM)" || { echo "say where the real ockam is: make test-real-ockam OCKAM=PATH" >&2; exit 64; }
+	cargo build --locked --bin ockam-kms
+	OCKAM_KMS_REAL_OCKAM="$(abspath $(OCKAM))" cargo nextest run --locked --workspace --test same_script
 
 # What is done with secrets, in its release code under valgrind: no jump and no address depends on them.
 constant-time: setup

@@ -50,7 +50,7 @@ impl Deref for Writing {
 /// convention of NO_COLOR has it.
 pub(crate) fn output(globals: &Globals, variable: impl Fn(&str) -> Option<OsString>) -> Output {
     Output {
-        json: globals.output == Format::Json,
+        json: globals.output == Format::Json || globals.compact_output,
         quiet: switch(globals.quiet, "QUIET", &variable),
         color: !switch(globals.no_color, "NO_COLOR", &variable),
     }

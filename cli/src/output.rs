@@ -31,6 +31,11 @@ impl Report {
         self
     }
 
+    /// Replaces the JSON, where it says less or more than what the plain text was made of.
+    pub(crate) fn set_json(&mut self, json: Value) {
+        self.json = json;
+    }
+
     /// Nothing to write: it is written already.
     pub(crate) fn written() -> Self {
         Self { plain: String::new(), machine: None, json: Value::Null, code: 0 }

@@ -132,7 +132,7 @@ fn a_relay_is_registered_anew_when_its_node_is_back() {
         assert!(start.elapsed() < Duration::from_secs(120), "it is not registered anew");
     }
     let shown = kms.run_apart(&["relay", "show", "blue", "--at", "n1", "--output", "json"], b"");
-    assert_eq!(shown.code(0).json()["connection_status"], "up");
+    assert_eq!(shown.code(0).json()["connection_status"], "Up");
 }
 
 #[test]

@@ -49,6 +49,15 @@ pub(crate) struct Globals {
     /// How the result is written
     #[arg(long, global = true, value_enum, default_value_t = Format::Plain)]
     pub(crate) output: Format,
+    /// JSON on one line, as it always is: the same as `--output json`
+    #[arg(long, global = true, hide = true)]
+    pub(crate) compact_output: bool,
+    /// Accepted for scripts that pass it: it changes nothing in the reference either
+    #[arg(long, global = true, hide = true)]
+    pub(crate) pretty: bool,
+    /// Accepted for scripts that pass it: commands have no trace to show
+    #[arg(short, long, global = true, hide = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
     /// Say nothing on standard error but errors (or QUIET)
     #[arg(short, long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
     pub(crate) quiet: Option<bool>,

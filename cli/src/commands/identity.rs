@@ -410,6 +410,7 @@ impl Described {
             "is_default": self.is_default,
             "changes": self.identity.len(),
             "latest_change_hash": self.identity.latest().hash().to_string(),
+            "vault_name": self.key.as_ref().map(|key| key.vault.as_str()),
             "key": self.key.as_ref().map(KeyPlace::json),
             "channel_key": self.channel_key.as_ref().map(|channel| {
                 json!({

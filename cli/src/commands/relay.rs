@@ -14,12 +14,15 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
         Verb::Create(create) => self::create(context, create),
         Verb::List(list) => {
             let items = Asked::find(context, list.to.as_deref())?.list(NodeAsk::Relays)?;
-            Ok(listed(items, plain, "there are no relays"))
+            let mut report = listed(items.clone(), plain, "there are no relays");
+            report.set_json(Value::Array(items.into_iter().map(bare).collect()));
+            Ok(report)
         }
         Verb::Show(which) => {
             let items = Asked::find(context, which.at.at.as_deref())?.list(NodeAsk::Relays)?;
             let item = pick(items, &which.name, &["name"], "relay")?;
-            Ok(Report::new(plain(&item), item.clone()).machine(field(&item, "name")))
+            let (told, name) = (plain(&item), field(&item, "name"));
+            Ok(Report::new(told, with(item, "destination", "destination_address")).machine(name))
         }
         Verb::Delete(delete) => {
             let asked = Asked::find(context, delete.which.at.at.as_deref())?;
@@ -44,7 +47,26 @@ fn create(context: &Context, create: Create) -> Result<Report> {
     let relay = asked.ask_within(ask, create.wait.timeout)?;
     let remote = field(&relay, "remote_address");
     let plain = format!("the relay `{}` is registered\n{remote}", field(&relay, "name"));
-    Ok(Report::new(plain, relay).machine(remote))
+    Ok(Report::new(plain, bare(relay)).machine(remote))
+}
+
+/// A relay where the reference has the name of the address alone: what `create` and `list` print.
+fn bare(mut relay: Value) -> Value {
+    if let Some(Value::String(remote)) = relay.get_mut("remote_address")
+        && let Some(name) = remote.strip_prefix("/service/")
+    {
+        *remote = name.to_owned();
+    }
+    relay
+}
+
+/// A member under a second name.
+fn with(mut of: Value, name: &str, like: &str) -> Value {
+    let value = of.get(like).cloned().unwrap_or_default();
+    if let Value::Object(map) = &mut of {
+        map.insert(name.to_owned(), value);
+    }
+    of
 }
 
 fn plain(relay: &Value) -> String {

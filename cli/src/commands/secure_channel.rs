@@ -17,7 +17,9 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
     match verb {
         Verb::Create(create) => self::create(context, &create),
         Verb::List(at) => {
-            let items = Asked::find(context, at.at.as_deref())?.list(NodeAsk::Channels)?;
+            let mut items = Asked::find(context, at.at.as_deref())?.list(NodeAsk::Channels)?;
+            let home = context.read()?;
+            items.iter_mut().try_for_each(|item| know(home, item))?;
             Ok(listed(items, plain, "there are no secure channels"))
         }
         Verb::Show(show) => self::show(context, &show),
@@ -86,19 +88,24 @@ fn has(context: &Context, node: &str, address: &str) -> Result<bool> {
     Ok(pick(items, address, &["address"], "secure channel").is_ok())
 }
 
-/// A channel with what is known of the peer: its history, when it was meant.
 fn shown(home: &Home, mut channel: Value) -> Result<Report> {
-    let peer = field(&channel, "peer");
+    know(home, &mut channel)?;
+    let (plain, address) = (plain(&channel), field(&channel, "address"));
+    Ok(Report::new(plain, channel).machine(address))
+}
+
+/// Adds to a channel what is known of the peer: its history, when it was meant.
+fn know(home: &Home, channel: &mut Value) -> Result<()> {
+    let peer = field(channel, "peer");
     let known = match peer.parse() {
         Ok(identifier) => home.known_identity(&identifier)?.map(|known| known.to_hex()),
         Err(_) => None,
     };
-    let (plain, address) = (plain(&channel), field(&channel, "address"));
-    if let Value::Object(map) = &mut channel {
+    if let Value::Object(map) = channel {
         map.insert("their_identifier".to_owned(), json!(peer));
         map.insert("their_change_history".to_owned(), json!(known));
     }
-    Ok(Report::new(plain, channel).machine(address))
+    Ok(())
 }
 
 fn plain(channel: &Value) -> String {
@@ -117,7 +124,7 @@ fn plain(channel: &Value) -> String {
 }
 
 /// What a command that ended something comes back with.
-pub(super) fn gone(answer: &Value, plain: &str) -> Result<Report> {
+fn gone(answer: &Value, plain: &str) -> Result<Report> {
     let address = field(answer, "address");
     Ok(Report::new(plain, json!({ "address": address })).machine(address))
 }

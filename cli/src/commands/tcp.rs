@@ -4,7 +4,6 @@ use home::control::NodeAsk;
 use serde_json::{Value, json};
 
 use super::node::ask::{Asked, field, listed, pick};
-use super::secure_channel::gone;
 use crate::args::tcp::{Connect, ConnectionVerb, ListenerVerb, Which};
 use crate::context::Context;
 use crate::error::Result;
@@ -33,7 +32,8 @@ pub(crate) fn run_connection(context: &Context, verb: ConnectionVerb) -> Result<
                 delete.yes,
                 &format!("End the TCP connection to {}?", field(&found, "socket_addr")),
             )?;
-            gone(&asked.ask(NodeAsk::Disconnect { address })?, "the TCP connection is ended")
+            asked.ask(NodeAsk::Disconnect { address: address.clone() })?;
+            Ok(Report::new("the TCP connection is ended", json!({ "address": address })))
         }
     }
 }
@@ -41,7 +41,9 @@ pub(crate) fn run_connection(context: &Context, verb: ConnectionVerb) -> Result<
 fn connect(context: &Context, connect: Connect) -> Result<Report> {
     let asked = Asked::find(context, connect.from.as_deref())?;
     let connection = asked.ask(NodeAsk::Connect { to: connect.to })?;
-    let (address, to) = (field(&connection, "address"), field(&connection, "socket_addr"));
+    // The word of the reference: the same as `/service`, and scripts look for it.
+    let address = field(&connection, "address").replacen("/service/", "/worker/", 1);
+    let to = field(&connection, "socket_addr");
     let json = json!({ "from": asked.name.as_str(), "to": to, "address": address });
     Ok(Report::new(format!("connected to {to}\n{address}"), json).machine(address))
 }
@@ -70,7 +72,7 @@ pub(crate) fn run_listener(context: &Context, verb: ListenerVerb) -> Result<Repo
         ListenerVerb::Show(which) => {
             let items = Asked::find(context, which.at.at.as_deref())?.list(NodeAsk::Listeners)?;
             let item = pick(items, &which.address, &NAMED_BY, "TCP listener")?;
-            Ok(Report::new(plain_listener(&item), item.clone()).machine(field(&item, "socket_addr")))
+            Ok(Report::new(plain_listener(&item), item))
         }
         ListenerVerb::Delete(delete) => {
             let Which { address, at } = delete.which;
@@ -79,7 +81,7 @@ pub(crate) fn run_listener(context: &Context, verb: ListenerVerb) -> Result<Repo
             context.confirm(delete.yes, &format!("Listen no more at {}?", field(&found, "socket_addr")))?;
             asked.ask(NodeAsk::StopListener { address })?;
             let node = asked.name.as_str();
-            Ok(Report::new("the TCP listener is ended", json!({ "node": node })).machine(node))
+            Ok(Report::new("the TCP listener is ended", json!({ "node": node })))
         }
     }
 }

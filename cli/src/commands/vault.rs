@@ -342,7 +342,12 @@ impl Described {
 
     fn json(&self) -> Value {
         json!({
-            "vault": { "name": self.name.as_str(), "backend": self.uri.scheme().name(), "uri": self.uri.to_string() },
+            "vault": {
+                "name": self.name.as_str(),
+                "is_default": self.is_default,
+                "backend": self.uri.scheme().name(),
+                "uri": self.uri.to_string(),
+            },
             "lock": self.lock.json(),
             "is_default": self.is_default,
             "identities": self.identities,

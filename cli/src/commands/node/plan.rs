@@ -33,8 +33,10 @@ impl Plan {
         };
         let identity =
             create.identity.as_deref().map(|given| self::name("an identity", given)).transpose()?;
-        if let Some(identity) = &identity {
-            home.identity(identity)?.own_key()?;
+        if let Some(identity) = &identity
+            && let Some((_, record)) = home.identities()?.into_iter().find(|(known, _)| known == identity)
+        {
+            record.own_key()?;
         }
         let kept = match home.servers()?.into_iter().find(|(known, ..)| *known == name) {
             Some((_, record, _)) if record.kind != NODE => {

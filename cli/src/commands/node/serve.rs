@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use home::control::ControlSocket;
-use home::{Home, Name, NewKey, ServerRecord};
+use home::{Home, Name, NewKey, ServerRecord, Writer};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -67,7 +67,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
 pub(super) fn prepare(context: &Context, plan: &Plan) -> Result<Name> {
     let home = context.home()?;
     let identity = match &plan.identity {
-        Some(identity) => identity.clone(),
+        Some(identity) => ensure_identity(context, identity)?,
         None => default_identity(context)?,
     };
     home.identity(&identity)?.own_key()?;
@@ -101,13 +101,34 @@ fn default_identity(context: &Context) -> Result<Name> {
     if let Some(name) = home.default_identity()? {
         return Ok(name);
     }
-    let vault = ensure_vault(context, &writer)?;
-    let (name, clock) = (Name::new("default")?, context.clock());
-    let made =
-        home.create_identity(&writer, context.vaults()?, &name, &vault, NewKey::Generate(None), &clock);
-    vault::block_on(made)?;
+    let name = Name::new("default")?;
+    make_identity(context, &writer, &name)?;
     context.output.note("there was no identity: the identity `default` is made");
     Ok(name)
+}
+
+/// The identity of this name; made when there is none, as the reference does for `node create --identity`.
+fn ensure_identity(context: &Context, name: &Name) -> Result<Name> {
+    let home = context.home()?;
+    let is_there = || Ok::<_, Error>(home.identities()?.iter().any(|(known, _)| known == name));
+    if !is_there()? {
+        let writer = context.writer()?;
+        // Another process may have been quicker.
+        if !is_there()? {
+            make_identity(context, &writer, name)?;
+            context.output.note(&format!("there was no identity `{name}`: it is made"));
+        }
+    }
+    Ok(name.clone())
+}
+
+fn make_identity(context: &Context, writer: &Writer, name: &Name) -> Result<()> {
+    let home = context.home()?;
+    let vault = ensure_vault(context, writer)?;
+    let clock = context.clock();
+    let made = home.create_identity(writer, context.vaults()?, name, &vault, NewKey::Generate(None), &clock);
+    vault::block_on(made)?;
+    Ok(())
 }
 
 async fn serve(context: &Context, plan: &Plan, identity: Name, ends_with: EndsWith) -> Result<()> {

@@ -27,13 +27,14 @@ pub(super) fn create(context: &Context, create: Create) -> Result<Report> {
     let asked = Asked::find(context, create.at.at.as_deref())?;
     let policy = asked.ask(NodeAsk::SetPolicy { to, policy: create.allow })?;
     let plain = format!("the policy is set at the node `{}`\n{}", asked.name, plain(&policy));
-    Ok(Report::new(plain, policy.clone()).machine(field(&policy, "expression")))
+    let expression = field(&policy, "expression");
+    Ok(Report::new(plain, told(policy)).machine(expression))
 }
 
 pub(super) fn show(context: &Context, which: &Which) -> Result<Report> {
     let items = Asked::find(context, which.at.at.as_deref())?.list(NodeAsk::Policies)?;
     let policy = of(items, &which.resource).next().ok_or_else(|| none(&which.resource))?;
-    Ok(Report::new(plain(&policy), policy.clone()).machine(field(&policy, "expression")))
+    Ok(Report::new(plain(&policy), told(policy)))
 }
 
 pub(super) fn list(context: &Context, list: &List) -> Result<Report> {
@@ -42,7 +43,18 @@ pub(super) fn list(context: &Context, list: &List) -> Result<Report> {
         Some(resource) => of(items, resource).collect(),
         None => items,
     };
-    Ok(listed(items, plain, "there are no policies"))
+    let mut report = listed(items.clone(), plain, "there are no policies");
+    report.set_json(Value::Array(items.into_iter().map(told).collect()));
+    Ok(report)
+}
+
+/// A policy as scripts look for it: `resource` is what it is for, a resource or a type of resources.
+fn told(mut policy: Value) -> Value {
+    let of_type = policy.get("resource_type").filter(|of_type| of_type.is_string()).cloned();
+    if let (Some(resource), Some(of_type)) = (policy.get_mut("resource"), of_type) {
+        *resource = of_type;
+    }
+    policy
 }
 
 pub(super) fn delete(context: &Context, delete: Delete) -> Result<Report> {

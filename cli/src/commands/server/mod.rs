@@ -72,7 +72,15 @@ pub(crate) fn list(context: &Context, listed: impl Fn(&ServerRecord) -> bool) ->
     for (name, record, running) in home.servers()? {
         if listed(&record) {
             plain.push(plain_server(home, &name, &record, running)?);
-            items.push(json_server(home, &name, &record, running)?);
+            let mut item = json_server(home, &name, &record, running)?;
+            if let Value::Object(item) = &mut item {
+                // In a list the reference has an object here, and a word for one server.
+                let pid = item.get("pid").cloned();
+                if let Some(status) = item.get_mut("status") {
+                    *status = json!({ "status": status, "pid": pid });
+                }
+            }
+            items.push(item);
         }
     }
     Ok(Report::new(blocks(&plain, "there are no servers"), Value::Array(items)))
@@ -102,11 +110,14 @@ pub(crate) fn plain_server(home: &Home, name: &Name, record: &ServerRecord, runn
 pub(crate) fn json_server(home: &Home, name: &Name, record: &ServerRecord, running: bool) -> Result<Value> {
     let mut json = json!({
         "name": name.as_str(),
+        "node_name": name.as_str(),
         "kind": record.kind,
         "is_authority": record.kind == AUTHORITY,
         "running": running,
+        "status": if running { "running" } else { "stopped" },
         "pid": if running { Some(record.pid) } else { None },
         "identity": record.identity,
+        "identity_name": record.identity,
     });
     let more = if record.node.is_some() {
         json!({

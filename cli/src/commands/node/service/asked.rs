@@ -239,8 +239,8 @@ fn channel_json(channel: &node::ChannelInfo) -> Value {
 
 fn connection_json(connection: &node::TcpConnectionInfo) -> Value {
     json!({
-        "type": "tcp",
-        "mode": if connection.listener.is_some() { "incoming" } else { "outgoing" },
+        "type": "Tcp",
+        "mode": if connection.listener.is_some() { "Incoming" } else { "Outgoing" },
         "socket_addr": connection.remote.to_string(),
         "local_addr": connection.local.to_string(),
         "address": multiaddr(&connection.address),
@@ -249,8 +249,8 @@ fn connection_json(connection: &node::TcpConnectionInfo) -> Value {
 
 fn listener_json(listener: &node::TcpListenerInfo) -> Value {
     json!({
-        "type": "tcp",
-        "mode": "listen",
+        "type": "Tcp",
+        "mode": "Listen",
         "socket_addr": listener.socket.to_string(),
         "address": multiaddr(&listener.address),
     })

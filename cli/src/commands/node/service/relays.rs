@@ -141,7 +141,7 @@ impl Service {
             "destination_address": kept.to,
             "remote_address": multiaddr(&kept.relay.remote),
             "worker_address": multiaddr(&kept.relay.worker),
-            "connection_status": if self.is_up(kept) { "up" } else { "down" },
+            "connection_status": if self.is_up(kept) { "Up" } else { "Down" },
         })
     }
 }
