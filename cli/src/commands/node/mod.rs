@@ -89,7 +89,6 @@ fn launch(context: &Context, mut plan: Plan) -> Result<Report> {
         arguments: plan.arguments(),
     };
     background::run(context, &launch)?;
-    interrupt::in_time_again();
     note_relays(context, &plan)?;
     show::created(context.home()?, &plan.name)
 }
