@@ -42,5 +42,5 @@ pub use known::{Conflict, Decided, Side, decide_hint};
 pub use locks::{Kek, NewLock};
 pub use projects::ProjectRecord;
 pub use record::{FORMAT, Name};
-pub use servers::{NodeRecord, ServerLock, ServerRecord};
+pub use servers::{NodeRecord, RelayRecord, ServerLock, ServerRecord};
 pub use vaults::{VaultRecord, Vaults};

@@ -64,6 +64,20 @@ pub struct NodeRecord {
     /// Its policies, by what they are for: `resource:NAME` or `resource-type:TYPE`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub policies: BTreeMap<String, String>,
+    /// The relays that it was made with, by name: it registers them whenever it runs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub relays: BTreeMap<String, RelayRecord>,
+}
+
+/// A relay that a node registers at another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayRecord {
+    /// The way to the other node.
+    pub at: String,
+    /// Whom the other node may be; anybody when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorized: Vec<String>,
 }
 
 impl ServerRecord {

@@ -135,6 +135,9 @@ pub struct Request<'b> {
     pub method: Option<Method>,
     /// What there is to say beyond that, if anything.
     pub body: Option<&'b [u8]>,
+    /// The idempotency key that it is asked under, if any: ours, which the reference skips. Without one the encoding is the
+    /// reference's to the byte.
+    pub key: Option<&'b str>,
 }
 
 impl<'b> Request<'b> {
@@ -143,19 +146,30 @@ impl<'b> Request<'b> {
     /// # Errors
     /// [`Kind::Unavailable`] when the system gives no randomness.
     pub fn new(method: Method, path: &'b str, body: Option<&'b [u8]>) -> Result<Self> {
-        Ok(Self { id: new_id()?, path, method: Some(method), body })
+        Ok(Self { id: new_id()?, path, method: Some(method), body, key: None })
+    }
+
+    /// The same request, asked under an idempotency key.
+    #[must_use]
+    pub fn under(self, key: &'b str) -> Self {
+        Self { key: Some(key), ..self }
     }
 
     /// The payload of a message to a service.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let header = encoded(self.path.len() + 32, |e| {
-            e.map(3 + u64::from(self.method.is_some()))?;
+        let room = self.path.len() + self.key.map_or(0, str::len) + 40;
+        let header = encoded(room, |e| {
+            e.map(3 + u64::from(self.method.is_some()) + u64::from(self.key.is_some()))?;
             e.u8(1)?.u32(self.id)?.u8(2)?.str(self.path)?;
             if let Some(method) = self.method {
                 e.u8(3)?.u32(method.number())?;
             }
-            e.u8(4)?.bool(self.body.is_some())?.ok()
+            e.u8(4)?.bool(self.body.is_some())?;
+            if let Some(key) = self.key {
+                e.u32(KEY)?.str(key)?;
+            }
+            Ok(())
         });
         enclose(&header, self.body.unwrap_or_default())
     }
@@ -272,6 +286,7 @@ pub struct ErrorBody {
     pub retry_after: Option<u64>,
 }
 
+const KEY: u32 = 256;
 const CODE: u32 = 256;
 const RETRY_AFTER: u32 = 257;
 
@@ -434,9 +449,11 @@ fn new_id() -> Result<u32> {
 fn decode_request(payload: &[u8]) -> Option<Request<'_>> {
     let mut d = Decoder::new(from_bare(payload)?);
     let (mut id, mut path, mut method, mut has_body) = (None, None, None, None);
+    let mut asked_under = None;
     read_map(&mut d, |d, key| {
         match key {
             1 => id = Some(d.u32().ok()?),
+            KEY => asked_under = Some(d.str().ok()?),
             2 => path = Some(d.str().ok()?),
             3 => method = optional(d, |d| d.u32().ok())?.and_then(Method::of),
             4 => has_body = Some(d.bool().ok()?),
@@ -445,7 +462,7 @@ fn decode_request(payload: &[u8]) -> Option<Request<'_>> {
         Some(())
     })?;
     let body = d.input().get(d.position()..)?;
-    Some(Request { id: id?, path: path?, method, body: has_body?.then_some(body) })
+    Some(Request { id: id?, path: path?, method, body: has_body?.then_some(body), key: asked_under })
 }
 
 fn decode_response(payload: &[u8]) -> Option<Response<'_>> {

@@ -35,11 +35,24 @@ impl Node {
         options: Option<&ChannelOptions>,
         wait: Duration,
     ) -> Result<Resolved> {
-        let mut resolved = Resolved::default();
-        match self.resolve_into(&mut resolved, to, options, wait).await {
-            Ok(()) => Ok(resolved),
+        self.resolve_on(Resolved::default(), to.parts(), options, wait).await
+    }
+
+    /// Goes on from where a way has come to, so that each stretch of it may have channels of its own kind.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve): the stretch before is closed with it.
+    pub async fn resolve_on(
+        &self,
+        mut so_far: Resolved,
+        parts: &[Part],
+        options: Option<&ChannelOptions>,
+        wait: Duration,
+    ) -> Result<Resolved> {
+        match self.resolve_into(&mut so_far, parts, options, wait).await {
+            Ok(()) => Ok(so_far),
             Err(error) => {
-                self.release(&resolved).await;
+                self.release(&so_far).await;
                 Err(error)
             }
         }
@@ -58,16 +71,16 @@ impl Node {
     async fn resolve_into(
         &self,
         resolved: &mut Resolved,
-        to: &MultiAddr,
+        parts: &[Part],
         options: Option<&ChannelOptions>,
         wait: Duration,
     ) -> Result<()> {
-        for part in to.parts() {
+        for part in parts {
             match part {
                 Part::Node(name) | Part::Project(name) => {
                     return Err(Error::new(
                         Kind::Invalid,
-                        format!("`{name}` in `{to}` is a name that was not looked up"),
+                        format!("`{name}` is a name that was not looked up"),
                     ));
                 }
                 Part::Tcp(host, port) => {
@@ -85,7 +98,7 @@ impl Node {
                     let options = options.ok_or_else(|| {
                         Error::new(
                             Kind::Invalid,
-                            format!("`{to}` opens a channel, and nobody to be in it is named"),
+                            format!("`/secure/{name}` opens a channel, and nobody to be in it is named"),
                         )
                     })?;
                     resolved.route.0.push(Address::local(name.as_str()));

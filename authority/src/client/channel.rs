@@ -10,7 +10,7 @@ use minicbor::Decode;
 use node::multiaddr::{MultiAddr, Part};
 use node::request::{Method, Request, Response, Status};
 use node::{Address, ChannelOptions, Node, NodeOptions, Party, Pending};
-use vault::Agreer;
+use vault::{Agreer, SecretBytes};
 use zeroize::Zeroizing;
 
 use super::ask::{Ask, Enrolled, Granted, Made, believed};
@@ -25,6 +25,8 @@ use crate::ticket::{Code, Reference, Ticket};
 
 /// How long an answer is waited for, and before it a handshake.
 const WAIT: Duration = Duration::from_secs(30);
+/// The random bytes of an idempotency key.
+const KEY: usize = 16;
 
 /// One identity's way to one authority, over secure channels: each question has one of its own, as with the reference's
 /// clients. Blocks: not to be used on a thread that runs asynchronous tasks.
@@ -35,6 +37,7 @@ pub struct ChannelClient {
     options: ChannelOptions,
     clock: Arc<dyn Clock>,
     pinned: Arc<Pinned>,
+    wait: Duration,
 }
 
 impl ChannelClient {
@@ -60,7 +63,13 @@ impl ChannelClient {
         }
         let pinned = Arc::new(Pinned { authority, known: Mutex::default() });
         let options = ChannelOptions::new(Arc::new(Own(shown, key)), pinned.clone());
-        Ok(Self { route: to_listener(route)?, authority, identity, options, clock, pinned })
+        Ok(Self { route: to_listener(route)?, authority, identity, options, clock, pinned, wait: WAIT })
+    }
+
+    /// Waits for so long for a handshake, and for so long again for an answer; 30 seconds when nothing is said.
+    #[must_use]
+    pub fn waiting(self, wait: Duration) -> Self {
+        Self { wait, ..self }
     }
 
     /// Says what is known of the authority already: nothing older is taken then.
@@ -75,15 +84,44 @@ impl ChannelClient {
         Ok(self)
     }
 
-    /// Asks a service, in a channel of its own, and gives the body of the answer.
+    /// Asks a service, and gives the body of the answer. What changes something is asked under an idempotency key, and once
+    /// more under the same when the answer was lost. Our authorities do it once all the same. One of the reference does not
+    /// know keys: there a member is put or deleted as before, a ticket that was redeemed answers that one is a member
+    /// already, and a ticket or credential that was made and lost is in nobody's hands.
     fn ask(&self, service: Service, method: Method, path: &str, body: Option<&[u8]>) -> Result<Answered> {
+        if method == Method::Get {
+            return self.ask_under(None, service, method, path, body);
+        }
+        let key = hex::encode(SecretBytes::random(KEY)?.expose());
+        match self.ask_under(Some(&key), service, method, path, body) {
+            Err(lost) if lost.may_have_happened() => {
+                let again = self.ask_under(Some(&key), service, method, path, body);
+                // Whether it was done the first time is as unknown as before.
+                again.map_err(|error| {
+                    let unknown = error.kind() == Kind::Unavailable;
+                    error.that_may_have_happened(unknown)
+                })
+            }
+            answered => answered,
+        }
+    }
+
+    /// Asks in a channel of its own.
+    fn ask_under(
+        &self,
+        key: Option<&str>,
+        service: Service,
+        method: Method,
+        path: &str,
+        body: Option<&[u8]>,
+    ) -> Result<Answered> {
         let failed = |e: std::io::Error| {
             Error::new(Kind::Unavailable, "the system gives no more threads or descriptors").with_source(e)
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         runtime.block_on(async {
             let node = Node::new(NodeOptions { clock: self.clock.clone(), ..NodeOptions::default() });
-            let answered = self.ask_from(&node, service, method, path, body).await;
+            let answered = self.ask_from(&node, key, service, method, path, body).await;
             node.stop().await;
             answered
         })
@@ -92,19 +130,21 @@ impl ChannelClient {
     async fn ask_from(
         &self,
         node: &Node,
+        key: Option<&str>,
         service: Service,
         method: Method,
         path: &str,
         body: Option<&[u8]>,
     ) -> Result<Answered> {
         let mut way = node
-            .resolve(&self.route, Some(&self.options), WAIT)
+            .resolve(&self.route, Some(&self.options), self.wait)
             .await
             .map_err(|error| self.unreachable(error, false))?;
-        let request = Request::new(method, path, body).map_err(|error| self.unreachable(error, false))?;
+        let request =
+            Request { key, ..Request::new(method, path, body).map_err(|e| self.unreachable(e, false))? };
         way.route.0.push(Address::local(service.address()));
         let answer = node
-            .ask(way.route.clone(), request.encode(), WAIT)
+            .ask(way.route.clone(), request.encode(), self.wait)
             .await
             .map_err(|error| self.unreachable(error, method != Method::Get))?;
         let peer = answer.peer().filter(|peer| peer.identifier() == self.authority);

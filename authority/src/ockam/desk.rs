@@ -7,6 +7,7 @@ use std::time::Duration;
 use channel::Peer;
 use identity::Identifier;
 use node::request::{ErrorBody, Method, Request, Response, Status};
+use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 use super::problem::{UNKNOWN_PATH, body, status};
@@ -179,6 +180,7 @@ impl Desk {
             return Ok(Some(bundle));
         }
         let caller = self.authority.meet(peer.identity().clone()).await?;
+        let caller = once(caller, service, request)?;
         match service {
             Service::DirectAuthenticator => self.members(&caller, request).await,
             Service::EnrollmentTokenIssuer => self.tickets(&caller, request).await,
@@ -285,6 +287,19 @@ impl Desk {
         let credential = self.authority.credential(caller).await?;
         Ok(Some(credential.encode().map_err(|_| Problem::Internal)?))
     }
+}
+
+/// Under the idempotency key that the request names, if it changes something and names one: as at the other door.
+fn once(caller: Caller, service: Service, request: &Request<'_>) -> Answer<Caller> {
+    let Some((key, method)) = request.key.zip(request.method).filter(|(_, method)| *method != Method::Get)
+    else {
+        return Ok(caller);
+    };
+    let about = Sha256::new()
+        .chain_update(format!("{} {method} {}\n", service.address(), request.path))
+        .chain_update([u8::from(request.body.is_some())])
+        .chain_update(request.body.unwrap_or_default());
+    caller.once(key, about.finalize().into())
 }
 
 fn answered(re: u32, status: Status, body: Option<&[u8]>) -> Vec<u8> {

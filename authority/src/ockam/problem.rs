@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn each_problem_has_its_answer() {
         let wait = Duration::from_millis(1500);
-        let request = Request { id: 1, path: "/", method: Some(Method::Post), body: None };
+        let request = Request { id: 1, path: "/", method: Some(Method::Post), body: None, key: None };
         for (problem, number, code, retry_after) in [
             (Problem::malformed("words"), 400, None, None),
             (Problem::Unauthenticated { needs: Needs::NewerHistory }, 401, Some("unauthenticated"), None),

@@ -30,7 +30,7 @@ async fn desk(options: Options) -> (World, Desk, Peer) {
 async fn without_a_channel_nothing_is_done_and_so_it_is_said() {
     let (_world, desk, _) = desk(Options::default()).await;
     for service in Service::ALL {
-        let request = Request { id: 7, path: "/", method: Some(Post), body: None }.encode();
+        let request = Request { id: 7, path: "/", method: Some(Post), body: None, key: None }.encode();
         for payload in [&request[..], b"", b"\xff"] {
             let answer = desk.answer(None, None, service, payload).await;
             let response = Response::decode(&answer).unwrap();
@@ -286,7 +286,7 @@ async fn whoever_guesses_is_stopped() {
     let (mut refused, request) = (0, hex::decode(&wrong).unwrap());
     for _ in 0..6 {
         let one = peer(&world, &person(&world.vault).await).await;
-        let request = Request { id: 7, path: "/", method: Some(Post), body: Some(&request) };
+        let request = Request { id: 7, path: "/", method: Some(Post), body: Some(&request), key: None };
         let answer = desk.answer(Some(&one), machine, EnrollmentTokenAcceptor, &request.encode()).await;
         let code = Response::decode(&answer).unwrap().error().code;
         refused += usize::from(code.as_deref() == Some("rate-limited"));

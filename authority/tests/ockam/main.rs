@@ -19,4 +19,5 @@ mod desk;
 mod door;
 mod doors;
 mod history;
+mod lost;
 mod world;

@@ -90,7 +90,7 @@ pub(crate) async fn ask(
     body: Option<&str>,
 ) -> Got {
     let body = body.map(|body| hex::decode(body.replace(' ', "")).unwrap());
-    let request = Request { id: 7, path, method: Some(method), body: body.as_deref() };
+    let request = Request { id: 7, path, method: Some(method), body: body.as_deref(), key: None };
     let answer = desk.answer(Some(peer), None, service, &request.encode()).await;
     let response = Response::decode(&answer).unwrap();
     assert_eq!(response.re, 7);

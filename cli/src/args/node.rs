@@ -11,7 +11,20 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:
   ockam-kms node create n1
   ockam-kms node create n1 --tcp-listener-address 127.0.0.1:4000 --identity alice
-  ockam-kms node create n1 --foreground --exit-on-eof")]
+  ockam-kms node create n1 --foreground --exit-on-eof
+  ockam-kms node create n1 --enrollment-ticket ticket.txt
+  ockam-kms node create ./node.yaml --variable PORT=4000
+where node.yaml is, for one:
+  name: n1
+  identity: alice
+  ticket: ./ticket.txt
+  tcp-listener-address: 127.0.0.1:$PORT
+  policies:
+    - resource: echo
+      expression: (= subject.role \"member\")
+  relays:
+    - blue:
+        at: /project/demo")]
     Create(Box<Create>),
     /// Start a node that was stopped, as it was made
     #[command(after_help = "Example:\n  ockam-kms node start n1")]
@@ -51,19 +64,36 @@ pub(crate) struct Named {
     pub(crate) name: Option<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Create {
-    /// The name; `default` for the first one and else a random one when none is given
+    /// The name; `default` for the first one and else a random one when none is given. Or a configuration: a file, or YAML
+    #[arg(value_name = "NAME|CONFIGURATION")]
     pub(crate) name: Option<String>,
+    /// The configuration, as YAML or JSON: in a file, `-` for standard input, or as it is. What is said by options goes first
+    #[arg(long, visible_alias = "node-config", value_name = "YAML|PATH|-", allow_hyphen_values = true)]
+    pub(crate) configuration: Option<String>,
+    /// The value of a variable of the configuration; before those in it and in the environment. May be repeated
+    #[arg(long = "variable", value_name = "NAME=VALUE")]
+    pub(crate) variables: Vec<String>,
+    /// A ticket by which the node's identity becomes a member, whose credential the node then presents: in a file, `-` for
+    /// standard input, or as it is
+    #[arg(
+        long,
+        value_name = "TICKET|PATH|-",
+        allow_hyphen_values = true,
+        env = "ENROLLMENT_TICKET",
+        hide_env_values = true
+    )]
+    pub(crate) enrollment_ticket: Option<String>,
     /// Stay, and write the log to standard error
     #[arg(short, long)]
     pub(crate) foreground: bool,
     /// End when standard input does
-    #[arg(short, long, requires = "foreground")]
+    #[arg(short, long)]
     pub(crate) exit_on_eof: bool,
-    /// Where to listen for other nodes; port 0 is any that is free
-    #[arg(short, long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
-    pub(crate) tcp_listener_address: String,
+    /// Where to listen for other nodes; 127.0.0.1:0, which is any port that is free, when nothing is given
+    #[arg(short, long, value_name = "ADDRESS:PORT")]
+    pub(crate) tcp_listener_address: Option<String>,
     /// Who the node is; the default identity when none is given, made when there is none at all
     #[arg(long, value_name = "NAME")]
     pub(crate) identity: Option<String>,
@@ -81,6 +111,9 @@ pub(crate) struct Create {
     /// Started by another `node create`, which waits for it
     #[arg(long, hide = true, requires = "foreground", conflicts_with = "exit_on_eof")]
     pub(crate) detached: bool,
+    /// What a configuration says that no option does, as JSON, from who started it
+    #[arg(long, hide = true, requires = "detached")]
+    pub(crate) said: Option<String>,
 }
 
 /// Whose credentials count, and are presented.

@@ -32,7 +32,7 @@ pub(crate) enum Verb {
 }
 
 /// Whom to talk to, and as whom.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct At {
     /// The identity that asks; the default one when none is given
     #[arg(long, value_name = "NAME")]
@@ -92,7 +92,7 @@ pub(crate) struct Ticket {
     pub(crate) dry_run: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Enroll {
     /// The ticket, a file that holds it, or `-` for standard input; without one, the stored project's credential is fetched
     #[arg(value_name = "TICKET|PATH|-", allow_hyphen_values = true, conflicts_with = "ticket_file")]

@@ -19,18 +19,29 @@ fn enclosed(header: &str) -> Vec<u8> {
 fn requests_are_the_bytes_that_are_known() {
     let id = 0x0102_0304;
     for (request, known) in [
-        (Request { id, path: "/", method: Some(Method::Post), body: None }, "0ea4011a0102030402612f030104f4"),
         (
-            Request { id, path: "/x", method: Some(Method::Get), body: Some(&[1, 2, 3]) },
+            Request { id, path: "/", method: Some(Method::Post), body: None, key: None },
+            "0ea4011a0102030402612f030104f4",
+        ),
+        (
+            Request { id, path: "/x", method: Some(Method::Get), body: Some(&[1, 2, 3]), key: None },
             "12a4011a0102030402622f78030004f5010203",
         ),
-        (Request { id: 1, path: "/", method: Some(Method::Post), body: Some(&[]) }, "0aa4010102612f030104f5"),
         (
-            Request { id: 1, path: "/members", method: Some(Method::Get), body: None },
+            Request { id: 1, path: "/", method: Some(Method::Post), body: Some(&[]), key: None },
+            "0aa4010102612f030104f5",
+        ),
+        (
+            Request { id: 1, path: "/members", method: Some(Method::Get), body: None, key: None },
             "11a4010102682f6d656d62657273030004f4",
         ),
+        // An idempotency key comes after everything that the reference has.
+        (
+            Request { id: 1, path: "/", method: Some(Method::Post), body: Some(&[7]), key: Some("k") },
+            "10a5010102612f030104f519010061 6b 07",
+        ),
         // A method that is not known is not there.
-        (Request { id: 1, path: "", method: None, body: None }, "07a301010260 04f4"),
+        (Request { id: 1, path: "", method: None, body: None, key: None }, "07a301010260 04f4"),
     ] {
         let known = bytes(known);
         assert_eq!(hex_of(&request.encode()), hex_of(&known));
@@ -46,7 +57,7 @@ fn responses_are_the_bytes_that_are_known() {
     assert_eq!(hex_of(&done.encode()), hex_of(&known));
     assert_eq!(Response::decode(&known).unwrap(), done);
 
-    let asked = Request { id: re, path: "/", method: Some(Method::Post), body: None };
+    let asked = Request { id: re, path: "/", method: Some(Method::Post), body: None, key: None };
     let error = ErrorBody::of(&asked, "unauthorized member");
     let body = error.encode();
     let refused = Response { id, re, status: Some(Status::Forbidden), body: Some(&body) };
@@ -93,7 +104,7 @@ fn lengths_have_ten_bytes_at_most() {
 
 #[test]
 fn what_the_reference_takes_is_taken() {
-    let plain = Request { id: 1, path: "/", method: Some(Method::Post), body: None };
+    let plain = Request { id: 1, path: "/", method: Some(Method::Post), body: None, key: None };
     for taken in [
         "a4 0101 02612f 0301 04f4",
         "a4 04f4 0301 02612f 0101",                           // in another order
@@ -198,7 +209,7 @@ fn our_own_fields_are_skipped_by_whoever_does_not_know_them() {
 
 #[test]
 fn paths_have_segments() {
-    let segments = |path| Request { id: 1, path, method: None, body: None }.segments();
+    let segments = |path| Request { id: 1, path, method: None, body: None, key: None }.segments();
     assert_eq!(segments(""), [""]);
     assert_eq!(segments("/"), [""]);
     assert_eq!(segments("//members"), ["members"]);
@@ -239,7 +250,7 @@ fn error() -> impl Strategy<Value = ErrorBody> {
 proptest! {
     #[test]
     fn requests_round_trip(id: u32, path: String, method in method(), body: Option<Vec<u8>>) {
-        let request = Request { id, path: &path, method, body: body.as_deref() };
+        let request = Request { id, path: &path, method, body: body.as_deref(), key: None };
         let payload = request.encode();
         prop_assert_eq!(Request::decode(&payload).unwrap(), request);
     }

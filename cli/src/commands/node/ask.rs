@@ -8,6 +8,7 @@ use node::multiaddr::{MultiAddr, Part};
 use serde_json::Value;
 
 use super::plan::Plan;
+use super::project::ProjectNode;
 use super::serve::{prepare, runtime};
 use super::service::Service;
 use crate::args::node::Trust;
@@ -93,35 +94,35 @@ pub(crate) fn ask_here(
     answer
 }
 
-/// Puts in place of each name of a node where it is reached.
+/// Puts in place of each name of a node where it is reached. Names of projects stay, and are of projects that one gets to: the
+/// node that is asked opens a channel there.
 pub(crate) fn looked_up(home: &Home, route: &str) -> Result<String> {
     let route: MultiAddr = route.parse()?;
-    let mut text = String::new();
     for part in route.parts() {
-        match part {
-            Part::Node(given) => {
-                let name = node_name(given)?;
-                let (record, running) = home.server(&name)?;
-                let at = multiaddr(&record).filter(|_| running).ok_or_else(|| {
-                    Error::new(
-                        Kind::Unavailable,
-                        format!("the node `{name}` does not run, or has no TCP listener"),
-                    )
-                    .with_hint(format!("`ockam-kms node start {name}` starts it"))
-                })?;
-                text.push_str(&at);
-            }
-            Part::Project(name) => {
-                return Err(Error::new(
-                    Kind::Unsupported,
-                    format!("the project `{}` has no node of its own here", name.escape_debug()),
-                )
-                .with_hint("write the way to its node: /dnsaddr/HOST/tcp/PORT/secure/api"));
-            }
-            other => text.push_str(&MultiAddr::new(vec![other.clone()])?.to_string()),
+        if let Part::Project(name) = part {
+            ProjectNode::find(home, name)?;
         }
     }
-    Ok(text)
+    Ok(nodes_looked_up(home, &route)?.to_string())
+}
+
+/// As [`looked_up`], for what has names of nodes alone.
+pub(super) fn nodes_looked_up(home: &Home, route: &MultiAddr) -> Result<MultiAddr> {
+    let mut parts = Vec::new();
+    for part in route.parts() {
+        let Part::Node(given) = part else {
+            parts.push(part.clone());
+            continue;
+        };
+        let name = node_name(given)?;
+        let (record, running) = home.server(&name)?;
+        let at = multiaddr(&record).filter(|_| running).ok_or_else(|| {
+            Error::new(Kind::Unavailable, format!("the node `{name}` does not run, or has no TCP listener"))
+                .with_hint(format!("`ockam-kms node start {name}` starts it"))
+        })?;
+        parts.extend_from_slice(at.parse::<MultiAddr>()?.parts());
+    }
+    Ok(MultiAddr::new(parts)?)
 }
 
 /// Who may be at the other end, as identifiers, from how they were typed: names of identities of the home, too.

@@ -73,7 +73,10 @@ impl Running {
     fn node(&self, ask: NodeAsk) -> Result<Value> {
         let (told, answer) = mpsc::sync_channel(1);
         let service = Arc::clone(&self.service);
-        let changed = matches!(ask, NodeAsk::SetPolicy { .. } | NodeAsk::RemovePolicy { .. });
+        let kept = matches!(
+            ask,
+            NodeAsk::SetPolicy { .. } | NodeAsk::RemovePolicy { .. } | NodeAsk::DeleteRelay { .. }
+        );
         self.runtime.spawn(async move {
             let _ = told.send(service.answer(ask).await);
         });
@@ -82,18 +85,19 @@ impl Running {
                 .with_hint("`ockam-kms node start` starts it again")
         };
         let value = answer.recv().map_err(ended)??;
-        if changed {
-            self.keep_policies()?;
+        if kept {
+            self.keep()?;
         }
         Ok(value)
     }
 
-    /// Policies outlive the process.
-    fn keep_policies(&self) -> Result<()> {
+    /// Policies outlive the process, and a relay that was given up stays so.
+    fn keep(&self) -> Result<()> {
         let writer = self.home.write()?;
         let (mut record, _) = self.home.server(&self.name)?;
         if let Some(node) = &mut record.node {
             node.policies = self.service.policies_kept();
+            node.relays.retain(|name, _| self.service.has_relay(name));
         }
         Ok(self.home.put_server(&writer, &self.name, &record)?)
     }

@@ -1,14 +1,18 @@
 //! `node …`
 
 pub(crate) mod ask;
+mod configuration;
 mod control;
 mod party;
 mod plan;
+mod project;
 mod renewal;
 mod serve;
 mod service;
+mod setup;
 mod show;
 
+use home::control::NodeAsk;
 use home::{Home, Name, ServerRecord};
 use serde_json::json;
 
@@ -21,12 +25,14 @@ use crate::error::{Error, Result};
 use crate::exit::Kind;
 use crate::interrupt;
 use crate::output::Report;
+use ask::{Asked, field};
 use plan::Plan;
 use serve::EndsWith;
+use setup::Setup;
 
 pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
     match verb {
-        Verb::Create(create) => self::create(context, &create),
+        Verb::Create(create) => self::create(context, *create),
         Verb::Start(named) => start(context, named.name.as_deref()),
         Verb::List => server::list(context, |_| true),
         Verb::Show(named) => {
@@ -58,17 +64,19 @@ fn wanted(home: &Home, given: Option<&str>) -> Result<Name> {
     server::any(home, given.as_ref().map(Name::as_str))
 }
 
-fn create(context: &Context, create: &Create) -> Result<Report> {
-    let plan = Plan::new(context, create)?;
-    if create.foreground {
-        let ends_with = match (create.detached, create.exit_on_eof) {
-            (true, _) => EndsWith::Starter,
-            (false, true) => EndsWith::Input,
-            (false, false) => EndsWith::Nothing,
-        };
-        return serve::run(context, plan, ends_with);
+fn create(context: &Context, create: Create) -> Result<Report> {
+    if create.detached {
+        // Who started it has read everything there is to read, and has enrolled.
+        return serve::run(context, Plan::new(context, &create)?, EndsWith::Starter);
     }
-    launch(context, plan)
+    let setup = Setup::read(create)?;
+    let (foreground, with_input) = (setup.create.foreground, setup.create.exit_on_eof);
+    let plan = setup.plan(context)?;
+    match (foreground, with_input) {
+        (true, true) => serve::run(context, plan, EndsWith::Input),
+        (true, false) => serve::run(context, plan, EndsWith::Nothing),
+        (false, _) => launch(context, plan),
+    }
 }
 
 /// Starts a node in the background.
@@ -81,24 +89,29 @@ fn launch(context: &Context, mut plan: Plan) -> Result<Report> {
         arguments: plan.arguments(),
     };
     background::run(context, &launch)?;
+    note_relays(context, &plan)?;
     show::created(context.home()?, &plan.name)
+}
+
+/// Says which relays that the node was made with are not there yet.
+fn note_relays(context: &Context, plan: &Plan) -> Result<()> {
+    if plan.record.relays.is_empty() {
+        return Ok(());
+    }
+    for relay in Asked::find(context, Some(plan.name.as_str()))?.list(NodeAsk::Relays)? {
+        if field(&relay, "connection_status") != "up" {
+            let (name, at) = (field(&relay, "name"), field(&relay, "destination_address"));
+            context
+                .output
+                .note(&format!("the relay `{name}` is not registered at `{at}` yet: the node tries again"));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the default node, where a command needs one and there is none.
 pub(super) fn make_default(context: &Context) -> Result<Name> {
-    let create = Create {
-        name: None,
-        foreground: false,
-        exit_on_eof: false,
-        tcp_listener_address: "127.0.0.1:0".to_owned(),
-        identity: None,
-        trust: crate::args::node::Trust::default(),
-        log_format: crate::args::authority::LogFormat::Text,
-        no_status_endpoint: false,
-        skip_is_running_check: false,
-        detached: false,
-    };
-    let plan = Plan::new(context, &create)?;
+    let plan = Plan::new(context, &Create::default())?;
     let name = plan.name.clone();
     launch(context, plan)?;
     interrupt::in_time_again();

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use channel::{Peer, Presentation, Trust};
 use home::{Home, IdentityRecord, Name, Vaults};
-use identity::{Clock as _, Credential, Identifier, Identity, IssuerBundle, SystemClock, Timestamp};
+use identity::{
+    Clock as _, Credential, Identifier, Identity, IssuerBundle, Relation, SystemClock, Timestamp,
+};
 use node::{Opened, Party, Pending};
 use vault::Agreer;
 
@@ -148,6 +150,8 @@ pub(super) struct HomeTrust {
     pub(super) issuers: Vec<Identifier>,
     /// Who may be at the other end; anybody when there is nobody.
     pub(super) authorized: Vec<Identifier>,
+    /// What somebody's history was when it was written down elsewhere than among the known ones: nothing older is taken.
+    pub(super) pinned: Option<Arc<Identity>>,
 }
 
 impl Trust for HomeTrust {
@@ -163,12 +167,17 @@ impl Trust for HomeTrust {
     }
 
     fn known(&self, identifier: &Identifier) -> Option<Arc<Identity>> {
-        match self.home.known_identity(identifier) {
+        let pinned = self.pinned.as_ref().filter(|pinned| pinned.identifier() == *identifier);
+        let known = match self.home.known_identity(identifier) {
             Ok(known) => known.map(Arc::new),
             Err(error) => {
                 tracing::warn!(%identifier, %error, "what is known of a peer cannot be read");
                 None
             }
+        };
+        match (known, pinned) {
+            (Some(known), Some(pinned)) if pinned.compared_to(&known) != Relation::Newer => Some(known),
+            (known, pinned) => pinned.cloned().or(known),
         }
     }
 

@@ -1,10 +1,13 @@
 //! What a node is made with: from the command line, and from its record when it is started again.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
-use home::{Home, Name, NodeRecord};
+use home::{Home, Name, NodeRecord, RelayRecord};
 use identity::{Identifier, Identity};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::args::authority::LogFormat;
 use crate::args::node::{Create, Trust};
@@ -14,6 +17,17 @@ use crate::error::{Error, Result, shown};
 use crate::exit::Kind;
 use crate::secret_input::text;
 
+/// Where a node listens that was told nothing.
+const ANY_PORT: &str = "127.0.0.1:0";
+
+/// What a configuration says of a node that no option says, as a record keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Said {
+    pub(super) policies: BTreeMap<String, String>,
+    pub(super) relays: BTreeMap<String, RelayRecord>,
+}
+
 /// A node that is to be started.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -21,6 +35,8 @@ pub(super) struct Plan {
     /// Who it is; the default identity, made when there is none, when nobody is named.
     pub(super) identity: Option<Name>,
     pub(super) record: NodeRecord,
+    /// What the record has anew.
+    said: Said,
     pub(super) log_format: LogFormat,
 }
 
@@ -47,13 +63,25 @@ impl Plan {
                 .with_hint("choose another name"));
             }
             // What was decided about it by hand stays.
-            Some((_, record, _)) => record.node.unwrap_or_default().policies,
-            None => Default::default(),
+            Some((_, record, _)) => record.node.unwrap_or_default(),
+            None => NodeRecord::default(),
         };
-        address(&create.tcp_listener_address)?;
+        let listen = create.tcp_listener_address.clone().unwrap_or_else(|| ANY_PORT.to_owned());
+        address(&listen)?;
         let trust = trusted(home, &create.trust)?;
-        let record = NodeRecord { listen: create.tcp_listener_address.clone(), policies: kept, ..trust };
-        Ok(Self { name, identity, record, log_format: create.log_format })
+        let record = NodeRecord { listen, policies: kept.policies, relays: kept.relays, ..trust };
+        let mut plan = Self { name, identity, record, said: Said::default(), log_format: create.log_format };
+        if let Some(said) = &create.said {
+            plan.say(serde_json::from_str(said)?);
+        }
+        Ok(plan)
+    }
+
+    /// Adds what is said of a node beside its options, in place of what was said before.
+    pub(super) fn say(&mut self, said: Said) {
+        self.record.policies.extend(said.policies.clone());
+        self.record.relays.extend(said.relays.clone());
+        self.said = said;
     }
 
     /// A node as its record has it.
@@ -64,13 +92,19 @@ impl Plan {
                 .with_hint("an authority is started by `ockam-kms authority create`, as before")
         })?;
         let identity = Some(self::name("an identity", &server.identity)?);
-        Ok(Self { name: name.clone(), identity, record, log_format: LogFormat::Text })
+        Ok(Self { name: name.clone(), identity, record, said: Said::default(), log_format: LogFormat::Text })
     }
 
     /// A node that lives in this process alone.
     pub(super) fn passing(home: &Home, identity: Option<Name>, trust: &Trust) -> Result<Self> {
         let record = trusted(home, trust)?;
-        Ok(Self { name: random_name("node")?, identity, record, log_format: LogFormat::Text })
+        Ok(Self {
+            name: random_name("node")?,
+            identity,
+            record,
+            said: Said::default(),
+            log_format: LogFormat::Text,
+        })
     }
 
     pub(super) fn listen(&self) -> Result<SocketAddr> {
@@ -96,6 +130,9 @@ impl Plan {
         }
         if self.log_format == LogFormat::Json {
             pair("--log-format", "json");
+        }
+        if self.said != Said::default() {
+            pair("--said", &json!(self.said).to_string());
         }
         arguments.push(self.name.as_str().into());
         arguments

@@ -91,7 +91,7 @@ pub(super) fn prepare(context: &Context, plan: &Plan) -> Result<Name> {
 }
 
 /// The default identity; made when there is none at all, with a vault when there is none either.
-fn default_identity(context: &Context) -> Result<Name> {
+pub(super) fn default_identity(context: &Context) -> Result<Name> {
     let home = context.home()?;
     if let Some(name) = home.default_identity()? {
         return Ok(name);
@@ -137,6 +137,8 @@ async fn serve(context: &Context, plan: &Plan, identity: Name, ends_with: EndsWi
     let service = Arc::new(Service::new(home.clone(), vaults, identity.clone(), &plan.record)?);
     service.start()?;
     let address = listen(&home, plan, &service).await?;
+    service.want_relays(&plan.record.relays)?;
+    service.keep_relays().await;
     let record = ServerRecord {
         tcp_address: Some(address.to_string()),
         node: Some(plan.record.clone()),

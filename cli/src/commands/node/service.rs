@@ -4,6 +4,7 @@
 mod asked;
 mod gates;
 mod relays;
+mod way;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -203,6 +204,19 @@ impl Service {
 
     /// Who the node is in channels, and whom it believes. `meant`: the peer is one that was named or looked for.
     fn options(&self, party: &PartyAsk, authorized: Vec<Identifier>, meant: bool) -> Result<ChannelOptions> {
+        let meant = meant || !authorized.is_empty();
+        let party = self.asked_party(party)?;
+        let trust =
+            HomeTrust { home: self.home.clone(), issuers: self.issuers.clone(), authorized, pinned: None };
+        let mut options = ChannelOptions::new(Arc::new(party), Arc::new(trust));
+        if meant {
+            options.opened = Some(Arc::new(Remembers(self.home.clone())));
+        }
+        Ok(options)
+    }
+
+    /// Who the node is in a channel when it is asked to be somebody.
+    fn asked_party(&self, party: &PartyAsk) -> Result<HomeParty> {
         let identity = match &party.identity {
             Some(given) => {
                 let name = crate::context::name("an identity", given)?;
@@ -212,14 +226,7 @@ impl Service {
             None => self.identity.clone(),
         };
         let given = party.credential.as_deref().map(Credential::from_hex).transpose()?;
-        let meant = meant || !authorized.is_empty();
-        let party = self.party(identity, given.into_iter().collect());
-        let trust = HomeTrust { home: self.home.clone(), issuers: self.issuers.clone(), authorized };
-        let mut options = ChannelOptions::new(Arc::new(party), Arc::new(trust));
-        if meant {
-            options.opened = Some(Arc::new(Remembers(self.home.clone())));
-        }
-        Ok(options)
+        Ok(self.party(identity, given.into_iter().collect()))
     }
 }
 

@@ -6,7 +6,7 @@ use home::{Home, Name, NewKey, ProjectRecord, StoredCredential};
 use identity::Identity;
 use serde_json::json;
 
-use crate::args::project::Enroll;
+use crate::args::project::{At, Enroll};
 use crate::commands::authority::ensure_vault;
 use crate::commands::client::Place;
 use crate::commands::key::gather;
@@ -23,6 +23,16 @@ pub(super) fn run(context: &Context, enroll: &Enroll) -> Result<Report> {
         (None, Some(path)) => Some(TicketText::parse(&file_text(path, "ticket")?)?),
         (None, None) => None,
     };
+    by_ticket(context, enroll, ticket)
+}
+
+/// Has an identity become a member by a ticket, for a command that needs a member and not this report.
+pub(crate) fn join(context: &Context, ticket: TicketText, identity: &Name) -> Result<()> {
+    let at = At { identity: Some(identity.to_string()), ..At::default() };
+    by_ticket(context, &Enroll { at, ..Enroll::default() }, Some(ticket)).map(drop)
+}
+
+fn by_ticket(context: &Context, enroll: &Enroll, ticket: Option<TicketText>) -> Result<Report> {
     let wanted = optional_name("an identity", enroll.at.identity.as_deref())?;
     let home = context.home()?;
     let ca = enroll.at.authority_ca.as_deref();

@@ -1,6 +1,6 @@
 //! `project …`
 
-mod enroll;
+pub(crate) mod enroll;
 mod import;
 pub(crate) mod member;
 mod ticket;

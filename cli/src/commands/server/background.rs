@@ -104,6 +104,8 @@ impl Started {
         }
         command.args(&plan.arguments);
         command
+            // Whoever reads the environment of a server finds no ticket.
+            .env_remove("ENROLLMENT_TICKET")
             .stdin(Stdio::piped())
             .stdout(log.try_clone().map_err(failed)?)
             .stderr(log.try_clone().map_err(failed)?);

@@ -116,9 +116,9 @@ impl Service {
     ) -> Result<Value> {
         let to: MultiAddr = to.parse()?;
         // Channels on the way are to whoever is there; who is meant is at the end.
-        let between = self.options(party, Vec::new(), true)?;
+        // Channels on the way are to whoever is there; who is meant is at the end.
         let options = self.options(party, identifiers(authorized)?, true)?;
-        let mut way = self.node.resolve(&plain_end(&to)?, Some(&between), wait).await?;
+        let mut way = self.way(&plain_end(&to)?, party, Vec::new(), wait).await?;
         let opened = self.node.open_channel(way.route.clone(), options, wait).await;
         let channel = match opened {
             Ok(channel) => channel,
@@ -158,8 +158,7 @@ impl Service {
         let to: MultiAddr = to.parse()?;
         let payload =
             hex::decode(payload).map_err(|_| Error::invalid("the message of the request is no hex"))?;
-        let options = self.options(party, Vec::new(), true)?;
-        let way = self.node.resolve(&to, Some(&options), wait).await?;
+        let way = self.way(&to, party, Vec::new(), wait).await?;
         let answer = self.node.ask(way.route.clone(), payload, wait).await;
         self.node.release(&way).await;
         Ok(json!({ "payload": hex::encode(answer?.payload) }))
@@ -194,10 +193,19 @@ impl Service {
 /// The way to a listener, however it is written: `/secure/api` is what is about to be done with `/service/api`.
 fn plain_end(to: &MultiAddr) -> Result<MultiAddr> {
     let mut parts = to.parts().to_vec();
-    if let Some(last) = parts.last_mut()
-        && let Part::Secure(name) = last
-    {
-        *last = Part::Service(std::mem::take(name));
+    match parts.last_mut() {
+        Some(last @ Part::Secure(_)) => {
+            if let Part::Secure(name) = last {
+                *last = Part::Service(std::mem::take(name));
+            }
+        }
+        Some(Part::Project(name)) => {
+            let hint = format!("as in /project/{name}/service/api");
+            return Err(
+                Error::invalid("the way ends at a project, and names no listener there").with_hint(hint)
+            );
+        }
+        _ => {}
     }
     Ok(MultiAddr::new(parts)?)
 }

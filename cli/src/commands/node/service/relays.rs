@@ -1,18 +1,21 @@
 //! Relays that the node has at others: registered, looked after, given up. What led to one may end, when the other node is
 //! started again or the line is cut: then it is registered anew.
 
+use home::RelayRecord;
+
 use super::asked::{checked, multiaddr};
 use super::*;
+use crate::commands::node::ask::nodes_looked_up;
 use crate::exit::Kind;
 
 /// How long registering anew may take.
 const AGAIN_WAIT: Duration = Duration::from_secs(10);
 
-/// A relay, and what it takes to register it anew.
+/// A relay, and what it takes to register it.
 #[derive(Clone)]
 pub(super) struct KeptRelay {
-    relay: RelayInfo,
-    way: Resolved,
+    /// None until it is registered for the first time.
+    made: Option<(RelayInfo, Resolved)>,
     to: String,
     party: PartyAsk,
     authorized: Vec<Identifier>,
@@ -28,24 +31,45 @@ impl Service {
         wait: Duration,
     ) -> Result<Value> {
         checked(name)?;
-        if self.kept().relays.contains_key(name) {
+        if self.has_relay(name) {
             return Err(Error::new(
                 Kind::AlreadyExists,
                 format!("there already is a relay `{}`", name.escape_debug()),
             )
             .with_hint("delete it first, or choose another name"));
         }
-        let (relay, way) = self.register(to, name, &party, authorized.clone(), wait).await?;
-        let made = KeptRelay { relay, way, to: to.to_owned(), party, authorized };
-        let json = self.relay_json(name, &made);
-        self.kept().relays.insert(name.to_owned(), made);
+        let made = self.register(to, name, &party, authorized.clone(), wait).await?;
+        let kept = KeptRelay { made: Some(made), to: to.to_owned(), party, authorized };
+        let json = self.relay_json(name, &kept);
+        self.kept().relays.insert(name.to_owned(), kept);
         self.know_relay_peers();
         Ok(json)
     }
 
+    /// Has relays registered as soon as their nodes take them.
+    pub(in crate::commands::node) fn want_relays(
+        &self,
+        relays: &BTreeMap<String, RelayRecord>,
+    ) -> Result<()> {
+        for (name, relay) in relays {
+            checked(name)?;
+            let authorized = identifiers(&relay.authorized)?;
+            let kept = KeptRelay { made: None, to: relay.at.clone(), party: PartyAsk::default(), authorized };
+            self.kept().relays.insert(name.clone(), kept);
+        }
+        Ok(())
+    }
+
+    /// Whether there is a relay of this name, registered or not.
+    pub(in crate::commands::node) fn has_relay(&self, name: &str) -> bool {
+        self.kept().relays.contains_key(name)
+    }
+
     /// Whoever brings others to this node, by a relay that it has there, is let in with them.
     fn know_relay_peers(&self) {
-        let ways: Vec<_> = self.kept().relays.values().flat_map(|kept| kept.way.route.0.clone()).collect();
+        let kept = self.kept().relays.clone();
+        let ways: Vec<_> =
+            kept.into_values().filter_map(|kept| kept.made).flat_map(|(_, way)| way.route.0).collect();
         let channels = self.node.channels().into_iter();
         let through = channels.filter(|channel| ways.contains(&channel.address));
         self.relay_peers.set(through.map(|channel| channel.peer).collect());
@@ -59,9 +83,8 @@ impl Service {
         authorized: Vec<Identifier>,
         wait: Duration,
     ) -> Result<(RelayInfo, Resolved)> {
-        let to: MultiAddr = to.parse()?;
-        let options = self.options(party, authorized, true)?;
-        let way = self.node.resolve(&to, Some(&options), wait).await?;
+        let to = nodes_looked_up(&self.home, &to.parse()?)?;
+        let way = self.way(&to, party, authorized, wait).await?;
         match self.node.create_relay(way.route.clone(), name, wait).await {
             Ok(relay) => Ok((relay, way)),
             Err(error) => {
@@ -78,11 +101,10 @@ impl Service {
 
     pub(super) async fn delete_relay(&self, name: &str) -> Result<Value> {
         let found = self.kept().relays.remove(name);
-        let Some(KeptRelay { relay, way, .. }) = found else {
+        let Some(kept) = found else {
             return Err(Error::new(Kind::NotFound, format!("there is no relay `{}`", name.escape_debug())));
         };
-        self.node.stop_relay(&relay)?;
-        self.node.release(&way).await;
+        self.give_up(kept.made).await;
         self.know_relay_peers();
         Ok(json!({ "name": name }))
     }
@@ -91,11 +113,20 @@ impl Service {
     fn is_up(&self, kept: &KeptRelay) -> bool {
         let connections = self.node.tcp_connections();
         let channels = self.node.channels();
-        kept.way.connections.iter().all(|one| connections.iter().any(|there| there.address == *one))
-            && kept.way.channels.iter().all(|one| channels.iter().any(|there| there.address == *one))
+        kept.made.as_ref().is_some_and(|(_, way)| {
+            way.connections.iter().all(|one| connections.iter().any(|there| there.address == *one))
+                && way.channels.iter().all(|one| channels.iter().any(|there| there.address == *one))
+        })
     }
 
-    /// Registers relays anew whose way has ended.
+    async fn give_up(&self, made: Option<(RelayInfo, Resolved)>) {
+        if let Some((relay, way)) = made {
+            let _ = self.node.stop_relay(&relay);
+            self.node.release(&way).await;
+        }
+    }
+
+    /// Registers relays whose way has ended, and those that are not registered yet.
     pub(in crate::commands::node) async fn keep_relays(&self) {
         let all = self.kept().relays.clone();
         for (name, kept) in all {
@@ -104,16 +135,15 @@ impl Service {
             }
             let again =
                 self.register(&kept.to, &name, &kept.party, kept.authorized.clone(), AGAIN_WAIT).await;
-            let (relay, way) = match again {
+            let made = match again {
                 Ok(made) => made,
                 Err(error) => {
-                    tracing::debug!(name, %error, "a relay cannot be registered anew yet");
+                    tracing::debug!(name, %error, "a relay cannot be registered yet");
                     continue;
                 }
             };
-            let _ = self.node.stop_relay(&kept.relay);
-            self.node.release(&kept.way).await;
-            let made = KeptRelay { relay, way, ..kept };
+            self.give_up(kept.made.clone()).await;
+            let made = KeptRelay { made: Some(made), ..kept };
             let given_up = {
                 let mut kept = self.kept();
                 match kept.relays.get_mut(&name) {
@@ -125,12 +155,11 @@ impl Service {
                 }
             };
             // It was deleted meanwhile.
-            if let Some(KeptRelay { relay, way, .. }) = given_up {
-                let _ = self.node.stop_relay(&relay);
-                self.node.release(&way).await;
+            if let Some(given_up) = given_up {
+                self.give_up(given_up.made).await;
             } else {
                 self.know_relay_peers();
-                tracing::info!(name, "a relay is registered anew");
+                tracing::info!(name, "a relay is registered");
             }
         }
     }
@@ -139,8 +168,8 @@ impl Service {
         json!({
             "name": name,
             "destination_address": kept.to,
-            "remote_address": multiaddr(&kept.relay.remote),
-            "worker_address": multiaddr(&kept.relay.worker),
+            "remote_address": kept.made.as_ref().map(|(relay, _)| multiaddr(&relay.remote)),
+            "worker_address": kept.made.as_ref().map(|(relay, _)| multiaddr(&relay.worker)),
             "connection_status": if self.is_up(kept) { "Up" } else { "Down" },
         })
     }
