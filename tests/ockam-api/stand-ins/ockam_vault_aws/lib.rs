@@ -1,4 +1,4 @@
-//! Stands in for `ockam_vault_aws`, which brings thirty crates of a cloud's client that nothing here asks for anything:
+//! Stands in for `ockam_vault_aws`, which brings the client of a cloud that nothing here asks for anything:
 //! the vaults of the judge are databases on disk. A vault of this kind cannot be had, so no key can be in one.
 
 use ockam_core::errcode::{Kind, Origin};
