@@ -35,7 +35,7 @@ JSON
 TICKET=$("$OCKAM" project ticket --identity theirs --project demo --attribute role=member --usage-count 2)
 MEMBER=$("$OCKAM" identity create member)
 has 'they enrol' "$("$OCKAM" project enroll "$TICKET" --identity member)" '"role": "member"'
-has 'we enrol' "$("$KMS" project enroll "$TICKET" --identity ours --output json)" '"role":"member"'
+has 'we enrol' "$("$KMS" project enroll "$TICKET" --identity ours --output json)" '"project_name":"demo"'
 has 'their list of members' "$("$OCKAM" project-member list --identity theirs --project-name demo --output json)" "$MEMBER"
 has 'their list of members' "$("$OCKAM" project-member list --identity theirs --project-name demo --output json)" "$OURS"
 
@@ -48,7 +48,7 @@ ROUTE=/dnsaddr/localhost/tcp/$PORT4/service/api
 TICKET=$("$KMS" project ticket --identity ours --authority-route "$ROUTE" --authority-identity "$HISTORY" \
   --project-identifier other --attribute role=member)
 MEMBER=$("$KMS" identity create member)
-has 'we enrol with them' "$("$KMS" project enroll "$TICKET" --identity member --output json)" '"role":"member"'
+has 'we enrol with them' "$("$KMS" project enroll "$TICKET" --identity member --output json)" '"project_name":"other"'
 MEMBERS=$("$KMS" project-member list --identity ours --authority-route "$ROUTE" --authority-identity "$HISTORY" --output json)
 has 'our list of their members' "$MEMBERS" "$MEMBER"
 echo 'all of it'
