@@ -188,6 +188,39 @@ fn the_record_is_what_the_real_program_prints() {
 }
 
 #[test]
+fn nodes_and_authorities_of_both_programs_work_with_each_other() {
+    let Some(real) = std::env::var_os(REAL).filter(|path| !path.is_empty()) else {
+        println!("not tried with the real `ockam`: {REAL} does not say where it is (`make test-real-ockam`)");
+        return;
+    };
+    let directory = tempfile::Builder::new().prefix("both").tempdir().unwrap();
+    let mut command = Command::new("bash");
+    command
+        .arg(manifest().join("scripts/with_each_other.sh"))
+        .current_dir(directory.path())
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", directory.path())
+        .env("OCKAM", real)
+        .env("KMS", ockam_kms())
+        .env("OCKAM_HOME", directory.path().join("theirs"))
+        .env("OCKAM_KMS_HOME", directory.path().join("ours"))
+        .env("OCKAM_OPENTELEMETRY_EXPORT", "false")
+        .env("OCKAM_DISABLE_UPGRADE_CHECK", "true")
+        .env("NO_INPUT", "true");
+    // Taken at once, so that they are four.
+    let taken = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    for (listener, name) in taken.iter().zip(["PORT1", "PORT2", "PORT3", "PORT4"]) {
+        command.env(name, listener.local_addr().unwrap().port().to_string());
+    }
+    drop(taken);
+    let output = command.output().unwrap();
+    let (printed, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && printed.contains("all of it"), "{printed}\n{errors}");
+}
+
+#[test]
 fn a_difference_is_seen() {
     let of =
         |output: &str, failed: bool| format!("$ ockam x\n{output}{}", if failed { "exit 70\n" } else { "" });

@@ -141,7 +141,10 @@ pub(crate) fn field(value: &Value, name: &str) -> String {
 
 /// The item whose fields, any of these, have this text.
 pub(crate) fn pick(items: Vec<Value>, wanted: &str, fields: &[&str], what: &str) -> Result<Value> {
-    let bare = |text: &str| text.strip_prefix("/service/").unwrap_or(text).to_owned();
+    let bare = |text: &str| {
+        let name = text.strip_prefix("/service/").or_else(|| text.strip_prefix("/worker/"));
+        name.unwrap_or(text).to_owned()
+    };
     let is = |item: &Value| fields.iter().any(|name| bare(&field(item, name)) == bare(wanted));
     items
         .into_iter()
