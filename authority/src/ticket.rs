@@ -257,5 +257,7 @@ mod tests {
         for (seconds, uses) in [(0, 1), (1, 0), (MAX_TICKET_SECONDS + 1, 1), (1, MAX_TICKET_USES + 1)] {
             assert!(new(Some(seconds), Some(uses)).is_err());
         }
+        assert_eq!((MAX_TICKET_SECONDS, MAX_TICKET_USES), (31_536_000, 1_000_000));
+        assert!(new(Some(MAX_TICKET_SECONDS), Some(MAX_TICKET_USES)).is_ok());
     }
 }

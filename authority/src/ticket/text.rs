@@ -387,4 +387,23 @@ mod tests {
             refused(&longer);
         }
     }
+
+    #[test]
+    fn the_limits_are_the_documented_ones() {
+        assert_eq!(MAX_FIELDS, 1_114_112);
+        assert_eq!(MAX_TICKET_TEXT, 2_228_224);
+        // Fields after the seventh count as well, before the text is made hex and after it.
+        let full = format!("{},{}", text(), "x".repeat(MAX_FIELDS - text().len() - 1));
+        assert_eq!(full.len(), MAX_FIELDS);
+        assert!(TicketText::parse(&full).is_ok());
+        assert!(TicketText::parse(&hex::encode(&full)).is_ok());
+        refused(&format!("{full}x"));
+    }
+
+    #[test]
+    fn a_ticket_names_its_project_and_its_authority() {
+        refused(&text().replace(",p1,", ",,"));
+        refused(&text().replace("http://127.0.0.1:4100", ""));
+        refused(&text().replace(CODE, &CODE.replace('0', "g")));
+    }
 }

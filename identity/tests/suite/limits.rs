@@ -72,10 +72,10 @@ fn changes() {
 fn a_rotation_that_would_not_fit_is_refused_before_a_key_signs() {
     let (old, vault) = seeds::in_vault(Algorithm::Ed25519, 1);
     let rotation = Rotation { valid: window(0, 9000), revoke_purpose_keys: false };
-    let large = Identity::import(&padded(MAX_BYTES - 200)).unwrap();
+    let large = Identity::import(&padded(MAX_BYTES - 511)).unwrap();
     refused(block_on(large.rotate(&old, &ed25519(2), rotation)), Refusal::TooLarge);
     assert_eq!(vault.signed(), 0);
-    let fits = Identity::import(&padded(MAX_BYTES - 600)).unwrap();
+    let fits = Identity::import(&padded(MAX_BYTES - 512)).unwrap();
     assert_eq!(block_on(fits.rotate(&old, &ed25519(2), rotation)).unwrap().len(), 2);
 }
 
@@ -126,6 +126,27 @@ fn a_credential_that_nobody_would_take_is_not_drafted() {
     let largest = block_on(draft(63).unwrap().sign(&world.key)).unwrap();
     let received = Credential::decode(&largest.encode().unwrap()).unwrap();
     assert_eq!(received.attributes().unwrap().iter().count(), 63);
+}
+
+#[test]
+fn the_largest_credential_that_is_drafted_is_taken() {
+    let world = World::new();
+    let proof = world.attestation.verify(&world.issuer, START).unwrap();
+    let value = "v".repeat(MAX_ATTRIBUTE_BYTES);
+    let names: Vec<_> = (0..63).map(|n| format!("{n}")).collect();
+    let draft = |last: usize| {
+        let pairs = names.iter().map(|name| (name.as_str(), value.as_str()));
+        let attributes = Attributes::new(1, pairs.chain([("last", &value[..last])])).unwrap();
+        CredentialDraft::new(&world.attestation, &proof, &world.member, &attributes, START, 60)
+    };
+    let lengths: Vec<usize> = (1..=MAX_ATTRIBUTE_BYTES).collect();
+    let fitting = lengths.partition_point(|length| draft(*length).is_ok());
+    assert!(0 < fitting && fitting < lengths.len(), "{fitting}");
+    refused(draft(lengths[fitting]), Refusal::TooLarge);
+    let largest = block_on(draft(lengths[fitting - 1]).unwrap().sign(&world.key)).unwrap();
+    let bytes = largest.encode().unwrap();
+    assert!(MAX_BYTES - 256 < bytes.len() && bytes.len() <= MAX_BYTES, "{}", bytes.len());
+    assert!(Credential::decode(&bytes).is_ok());
 }
 
 #[test]
