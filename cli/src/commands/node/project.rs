@@ -32,7 +32,10 @@ impl ProjectNode {
         let own = (!project.project_change_history.is_empty())
             .then(|| imported(&project.project_change_history))
             .transpose()?;
-        let route = leads_somewhere(&project.project_route).then_some(&project.project_route);
+        // An authority stands for the node of its project where there is no other: tickets have its identity and address there.
+        let own = own.filter(|own| own.identifier() != authority.identifier());
+        let stands_in = own.is_none() && !project.project_change_history.is_empty();
+        let route = (!stands_in && leads_somewhere(&project.project_route)).then_some(&project.project_route);
         let (route, identity) = match (route, own) {
             (Some(route), Some(own)) => (route, own),
             (Some(_), None) => {
@@ -40,15 +43,15 @@ impl ProjectNode {
                     "import it again with `project_change_history`, which names who may answer there",
                 ));
             }
-            (None, Some(own)) if own.identifier() != authority.identifier() => {
+            (None, Some(_)) => {
                 return Err(refused(&project, "does not say where its node is").with_hint(
                     "import it again with an `access_route` as in /dnsaddr/HOST/tcp/PORT/service/api",
                 ));
             }
-            (None, _) if leads_somewhere(&project.authority_route) => {
+            (None, None) if leads_somewhere(&project.authority_route) => {
                 (&project.authority_route, authority.clone())
             }
-            (None, _) => {
+            (None, None) => {
                 return Err(refused(&project, "has no node, and its authority takes no secure channels").with_hint(
                     "start the authority with --tcp-listener-address, and use a ticket that has its route",
                 ));

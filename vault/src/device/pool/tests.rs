@@ -174,8 +174,9 @@ fn bursts_right_after_an_answer_lose_nobody() {
             let pool = Arc::clone(&pool);
             thread::spawn(move || {
                 for round in 0..2_000_usize {
-                    let burst: Vec<_> =
-                        (0..1 + (round + caller) % 4).map(|n| pool.submit(Effect::Reads, move |(), _| Ok(n))).collect();
+                    let burst: Vec<_> = (0..1 + (round + caller) % 4)
+                        .map(|n| pool.submit(Effect::Reads, move |(), _| Ok(n)))
+                        .collect();
                     for (n, answer) in burst.into_iter().enumerate() {
                         assert_eq!(block_on(answer).unwrap(), n);
                     }
