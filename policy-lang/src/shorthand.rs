@@ -466,6 +466,10 @@ mod tests {
             assert_eq!(refused(text).span.start(), at, "{text}");
         }
         assert!(refused("a = b").message.ends_with("are written without white space"));
+        // The white space is pointed at, all of it and nothing else.
+        for (text, start, end) in [("  ab", 0, 2), ("ab   ", 2, 5)] {
+            assert_eq!(refused(text).span, Span::new(start, end), "{text:?}");
+        }
         assert_eq!(refused("(a or b").message, "expected `and`, `or` or `)` but the text ends");
     }
 

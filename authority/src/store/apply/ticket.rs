@@ -227,6 +227,22 @@ mod tests {
     }
 
     #[test]
+    fn neither_a_code_nor_a_reference_is_given_twice() {
+        let state = Watched { state: Memory::default(), asked: Mutex::default(), leaks: false };
+        crate::store::apply::prepare(&state.state, id(1), NOW).unwrap();
+        let make = |code: u8, reference: u8| {
+            let Operation::MakeTicket { ticket, .. } = ticket(reference, NOW.after(60), 1) else {
+                unreachable!()
+            };
+            decide(&state, Actor::Operator, Operation::MakeTicket { lookup: [code; 32], ticket }).0
+        };
+        assert_eq!(make(1, 1).unwrap().changed, 1);
+        assert_eq!(make(1, 2).unwrap_err(), Problem::Internal);
+        assert_eq!(make(2, 1).unwrap_err(), Problem::Internal);
+        assert_eq!(make(2, 2).unwrap().changed, 1);
+    }
+
+    #[test]
     fn control_work_that_depends_on_the_code_is_noticed() {
         let all = work_of_useless_codes(true);
         let differ: Vec<_> = all.iter().map(|work| *work != all[0]).collect();
