@@ -209,7 +209,7 @@ fn a_configuration_says_what_options_say_and_more() {
     let up = |name: &str| {
         let shown =
             kms.run_apart(&["relay", "show", name, "--at", "n1", "--output", "json"], b"").code(0).json();
-        shown["connection_status"] == "up"
+        shown["connection_status"] == "Up"
     };
     let start = Instant::now();
     while !up("red") {

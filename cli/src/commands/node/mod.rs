@@ -93,13 +93,16 @@ fn launch(context: &Context, mut plan: Plan) -> Result<Report> {
     show::created(context.home()?, &plan.name)
 }
 
+/// What the state of a relay is called that the other node has taken, as in the reference.
+const UP: &str = "Up";
+
 /// Says which relays that the node was made with are not there yet.
 fn note_relays(context: &Context, plan: &Plan) -> Result<()> {
     if plan.record.relays.is_empty() {
         return Ok(());
     }
     for relay in Asked::find(context, Some(plan.name.as_str()))?.list(NodeAsk::Relays)? {
-        if field(&relay, "connection_status") != "up" {
+        if field(&relay, "connection_status") != UP {
             let (name, at) = (field(&relay, "name"), field(&relay, "destination_address"));
             context
                 .output

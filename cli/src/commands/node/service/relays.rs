@@ -5,6 +5,7 @@ use home::RelayRecord;
 
 use super::asked::{checked, multiaddr};
 use super::*;
+use crate::commands::node::UP;
 use crate::commands::node::ask::nodes_looked_up;
 use crate::exit::Kind;
 
@@ -170,7 +171,7 @@ impl Service {
             "destination_address": kept.to,
             "remote_address": kept.made.as_ref().map(|(relay, _)| multiaddr(&relay.remote)),
             "worker_address": kept.made.as_ref().map(|(relay, _)| multiaddr(&relay.worker)),
-            "connection_status": if self.is_up(kept) { "Up" } else { "Down" },
+            "connection_status": if self.is_up(kept) { UP } else { "Down" },
         })
     }
 }
