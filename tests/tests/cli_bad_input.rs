@@ -355,7 +355,6 @@ fn command_lines_that_are_wrong() {
         (&["authority", "stop"], 66, "not-found"),
         (&["authority", "show", "nope"], 66, "not-found"),
         (&["node", "delete", "nope", "--yes"], 66, "not-found"),
-        (&["node", "create", "x", "--identity", "nope"], 66, "not-found"),
         (&["node", "create", "x", "--project", "nope"], 66, "not-found"),
         (&["node", "create", "x", "--authority-identity", "8182"], 64, "invalid"),
         (&["node", "create", "x", "--tcp-listener-address", "nowhere"], 64, "invalid"),

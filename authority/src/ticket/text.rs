@@ -1,5 +1,5 @@
 //! The text of an enrolment ticket (docs/formats.md, "enrolment tickets"): seven fields with commas between them, that text
-//! as hex, or a JSON object; and the reference's older JSON, which is only read.
+//! as hex, or a JSON object; and the reference's older JSON, plain or as hex.
 
 use std::fmt;
 
@@ -55,13 +55,14 @@ struct Route {
 }
 
 /// What stood in JSON before: the code, and the project as the reference stores one.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Legacy {
     one_time_code: String,
     project: LegacyProject,
 }
 
-#[derive(Deserialize)]
+/// The last four members say nothing here: the reference's readers do not do without them.
+#[derive(Default, Deserialize, Serialize)]
 struct LegacyProject {
     id: String,
     name: String,
@@ -70,6 +71,14 @@ struct LegacyProject {
     project_change_history: Option<String>,
     authority_access_route: Option<String>,
     authority_identity: Option<String>,
+    #[serde(default, skip_deserializing)]
+    space_id: String,
+    #[serde(default, skip_deserializing)]
+    space_name: String,
+    #[serde(default, skip_deserializing)]
+    users: [(); 0],
+    #[serde(default, skip_deserializing)]
+    user_roles: [(); 0],
 }
 
 #[derive(Deserialize)]
@@ -238,6 +247,28 @@ impl TicketText {
         })
         .map_err(|e| Error::new(Kind::Internal, "writing JSON failed").with_source(e))
     }
+
+    /// The older form: JSON as hex.
+    ///
+    /// # Errors
+    /// Never for what [`checked`](Self::checked) took.
+    pub fn legacy(&self) -> Result<Zeroizing<String>> {
+        let some = |field: &String| Some(field.clone()).filter(|field| !field.is_empty());
+        let project = LegacyProject {
+            id: self.project_identifier.clone(),
+            name: self.project_name.clone(),
+            access_route: self.project_route.clone(),
+            identity: some(&self.project_node),
+            project_change_history: some(&self.project_change_history),
+            authority_access_route: some(&self.authority_route),
+            authority_identity: some(&self.authority_change_history),
+            ..LegacyProject::default()
+        };
+        let json =
+            serde_json::to_vec(&Legacy { one_time_code: self.code.clone(), project }).map(Zeroizing::new);
+        let json = json.map_err(|e| Error::new(Kind::Internal, "writing JSON failed").with_source(e))?;
+        Ok(Zeroizing::new(hex::encode(&*json)))
+    }
 }
 
 /// The project's identifier and its node's, from the first two fields. The reference has the node's in the second, and the
@@ -316,7 +347,7 @@ mod tests {
             (&json["project_route"]["id"], &json["project_identifier"]),
             (&"p1".into(), &node().into())
         );
-        for form in [ticket.fields().to_string(), json.to_string()] {
+        for form in [ticket.fields().to_string(), json.to_string(), ticket.legacy().unwrap().to_string()] {
             assert_eq!(TicketText::parse(&form).unwrap(), ticket);
         }
         // A route that does not name the project leaves the node out.

@@ -36,4 +36,7 @@ pub(crate) struct Manpages {
     /// The same, as the reference spells it
     #[arg(short, long = "dir", id = "named", hide = true, value_name = "DIRECTORY")]
     pub(crate) named: Option<PathBuf>,
+    /// Accepted for scripts that pass it: pages are never compressed
+    #[arg(long, hide = true)]
+    pub(crate) no_compression: bool,
 }

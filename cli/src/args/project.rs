@@ -78,14 +78,20 @@ pub(crate) struct Ticket {
     /// Write the ticket as hex
     #[arg(long)]
     pub(crate) hex: bool,
+    /// Write the ticket in the reference's older form
+    #[arg(long, hide = true, conflicts_with = "hex")]
+    pub(crate) legacy: bool,
+    /// Accepted for scripts that pass it: there is no controller to call
+    #[arg(long, hide = true)]
+    pub(crate) skip_controller_call: bool,
     /// The project's identifier in the ticket, where no project is stored
     #[arg(long, value_name = "IDENTIFIER", requires = "authority_route")]
     pub(crate) project_identifier: Option<String>,
     /// List the tickets, without their codes
-    #[arg(long, conflicts_with_all = ["attributes", "expires_in", "usage_count", "relay", "enroller", "hex"])]
+    #[arg(long, conflicts_with_all = ["attributes", "expires_in", "usage_count", "relay", "enroller", "hex", "legacy"])]
     pub(crate) list: bool,
     /// Revoke the ticket of this reference
-    #[arg(long, value_name = "REFERENCE", conflicts_with_all = ["list", "attributes", "expires_in", "usage_count", "relay", "enroller", "hex"])]
+    #[arg(long, value_name = "REFERENCE", conflicts_with_all = ["list", "attributes", "expires_in", "usage_count", "relay", "enroller", "hex", "legacy"])]
     pub(crate) revoke: Option<String>,
     /// Say with --revoke what would be revoked, and change nothing
     #[arg(long, requires = "revoke")]

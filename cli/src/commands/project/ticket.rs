@@ -55,12 +55,16 @@ fn make(context: &Context, ticket: &Ticket) -> Result<Report> {
     }
     .of_node(node.map(|node| node.identifier()))
     .checked()?;
-    report(&text, &made, ticket.hex)
+    report(&text, &made, ticket)
 }
 
-fn report(text: &TicketText, made: &Made, as_hex: bool) -> Result<Report> {
+fn report(text: &TicketText, made: &Made, ticket: &Ticket) -> Result<Report> {
     let fields = text.fields();
-    let written = if as_hex { hex::encode(fields.as_bytes()) } else { fields.to_string() };
+    let written = match ticket {
+        Ticket { legacy: true, .. } => text.legacy()?.to_string(),
+        Ticket { hex: true, .. } => hex::encode(fields.as_bytes()),
+        _ => fields.to_string(),
+    };
     let mut json = text.json()?;
     if let Value::Object(map) = &mut json {
         map.insert("ticket".to_owned(), Value::String(written.clone()));

@@ -3,7 +3,9 @@
 use std::str::FromStr as _;
 
 use ockam_api::authenticator::enrollment_tokens::TokenIssuer as _;
-use ockam_api::cli_state::{EnrollmentTicket, ExportedEnrollmentTicket, ProjectRoute};
+use ockam_api::cli_state::{
+    EnrollmentTicket, ExportedEnrollmentTicket, LegacyEnrollmentTicket, ProjectRoute,
+};
 use ockam_api::enroll::enrollment::{EnrollStatus, Enrollment as _};
 use ockam_api::orchestrator::project::Project;
 use ockam_identity::models::Identifier;
@@ -20,9 +22,9 @@ fn their_reader_takes_our_tickets() {
         let place = ours(&program, &[enroller]).await;
         let to = ["--authority-route", &place.route, "--authority-identity", &place.history];
         let make = [&["project", "ticket", "-a", "role=member"], &to[..]].concat();
-        for form in [&[][..], &["--hex"], &["--output", "json"]] {
+        for form in [&[][..], &["--hex"], &["--legacy"], &["--output", "json"]] {
             let text = program.run("alice", &[&make[..], form].concat(), "").code(0).stdout;
-            let ticket = ExportedEnrollmentTicket::from_str(&text).unwrap().import().await.unwrap();
+            let ticket = read(&text).await;
             assert_eq!(ticket.project_id(), PROJECT);
             // As their `project enroll` does it.
             let project = Project::import(ticket.project().unwrap()).await.unwrap();
@@ -46,6 +48,14 @@ fn their_reader_takes_our_tickets() {
             }
         }
     });
+}
+
+/// Reads a ticket as their program does: as the older form, if it is one.
+async fn read(text: &str) -> EnrollmentTicket {
+    match LegacyEnrollmentTicket::from_str(text) {
+        Ok(ticket) => EnrollmentTicket::new_from_legacy(ticket).await.unwrap(),
+        Err(_) => ExportedEnrollmentTicket::from_str(text).unwrap().import().await.unwrap(),
+    }
 }
 
 /// The ticket as their program prints it: plain, with `--hex`, `--output json`, `--legacy`, and that as JSON.
