@@ -114,6 +114,9 @@ pub(crate) struct Create {
     /// Stay, and write the log to standard error
     #[arg(short, long)]
     pub(crate) foreground: bool,
+    /// A name that runs is refused in any case
+    #[arg(short, long, hide = true)]
+    pub(crate) skip_is_running_check: bool,
     /// Started by another `authority create`, which waits for it
     #[arg(long, hide = true, requires = "foreground")]
     pub(crate) detached: bool,

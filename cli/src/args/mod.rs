@@ -58,6 +58,15 @@ pub(crate) struct Globals {
     /// Accepted for scripts that pass it: commands have no trace to show
     #[arg(short, long, global = true, hide = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// Accepted for scripts that pass it, as the next two: what is safe to ask again is asked again once, in any case
+    #[arg(long, global = true, hide = true, value_name = "COUNT")]
+    pub(crate) retry_count: Option<u32>,
+    /// See `--retry-count`
+    #[arg(long, global = true, hide = true, value_name = "DURATION", value_parser = crate::duration::seconds)]
+    pub(crate) retry_delay: Option<u64>,
+    /// See `--retry-count`
+    #[arg(long, global = true, hide = true)]
+    pub(crate) no_retry: bool,
     /// Say nothing on standard error but errors (or QUIET)
     #[arg(short, long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
     pub(crate) quiet: Option<bool>,
