@@ -31,9 +31,12 @@ impl Report {
         self
     }
 
-    /// Replaces the JSON, where it says less or more than what the plain text was made of.
-    pub(crate) fn set_json(&mut self, json: Value) {
-        self.json = json;
+    /// Has the items of a list told otherwise in JSON than in the plain text.
+    pub(crate) fn items_as(mut self, told: impl Fn(Value) -> Value) -> Self {
+        for item in self.json.as_array_mut().into_iter().flatten() {
+            *item = told(item.take());
+        }
+        self
     }
 
     /// Nothing to write: it is written already.

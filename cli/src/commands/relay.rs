@@ -14,9 +14,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
         Verb::Create(create) => self::create(context, create),
         Verb::List(list) => {
             let items = Asked::find(context, list.to.as_deref())?.list(NodeAsk::Relays)?;
-            let mut report = listed(items.clone(), plain, "there are no relays");
-            report.set_json(Value::Array(items.into_iter().map(bare).collect()));
-            Ok(report)
+            Ok(listed(items, plain, "there are no relays").items_as(bare))
         }
         Verb::Show(which) => {
             let items = Asked::find(context, which.at.at.as_deref())?.list(NodeAsk::Relays)?;

@@ -139,12 +139,13 @@ pub(crate) fn field(value: &Value, name: &str) -> String {
     }
 }
 
+/// The name in the address of a worker, from how it is typed: `/service/NAME`, `/worker/NAME`, or the name alone.
+pub(crate) fn bare(address: &str) -> &str {
+    address.strip_prefix("/service/").or_else(|| address.strip_prefix("/worker/")).unwrap_or(address)
+}
+
 /// The item whose fields, any of these, have this text.
 pub(crate) fn pick(items: Vec<Value>, wanted: &str, fields: &[&str], what: &str) -> Result<Value> {
-    let bare = |text: &str| {
-        let name = text.strip_prefix("/service/").or_else(|| text.strip_prefix("/worker/"));
-        name.unwrap_or(text).to_owned()
-    };
     let is = |item: &Value| fields.iter().any(|name| bare(&field(item, name)) == bare(wanted));
     items
         .into_iter()

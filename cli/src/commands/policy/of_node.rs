@@ -43,9 +43,7 @@ pub(super) fn list(context: &Context, list: &List) -> Result<Report> {
         Some(resource) => of(items, resource).collect(),
         None => items,
     };
-    let mut report = listed(items.clone(), plain, "there are no policies");
-    report.set_json(Value::Array(items.into_iter().map(told).collect()));
-    Ok(report)
+    Ok(listed(items, plain, "there are no policies").items_as(told))
 }
 
 /// A policy as scripts look for it: `resource` is what it is for, a resource or a type of resources.

@@ -1,6 +1,7 @@
 //! What can be asked, one by one; what comes back is what a command prints as JSON.
 
 use super::*;
+use crate::commands::node::ask::bare;
 
 impl Service {
     /// Does what was asked.
@@ -216,10 +217,9 @@ pub(super) fn checked(name: &str) -> Result<Address> {
     Ok(Address::local(name))
 }
 
-/// A worker's address, from how it is typed: `/service/NAME`, or the name alone.
+/// A worker's address, from how it is typed.
 fn worker(typed: &str) -> Address {
-    let name = typed.strip_prefix("/service/").or_else(|| typed.strip_prefix("/worker/")).unwrap_or(typed);
-    Address::local(name)
+    Address::local(bare(typed))
 }
 
 /// An address of a worker as text.
