@@ -107,11 +107,11 @@ bench-devices:
 	"$(BENCH_DEVICES_TARGET)/release/bench-devices"
 
 release:
-	@scripts/setup --build
+	@scripts/setup --release
 	@scripts/release
 
 reproduce:
-	@scripts/setup --build
+	@scripts/setup --release
 	@scripts/reproduce
 
 sbom:

@@ -4,7 +4,6 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use channel::{AnyPeer, Driver, Progress};
 use identity::{Clock, SystemClock};
@@ -13,6 +12,7 @@ use vault::{Algorithm, SecretBytes};
 use super::nodes::{Ours, TheirHandshakes, Theirs};
 use super::party::Somebody;
 use super::raw::RawSigner;
+use super::wire::{Sealer, Wire};
 use super::{MESSAGE, Row, must};
 use crate::contender::Runner;
 use crate::{Contender, Result};
@@ -144,20 +144,19 @@ fn bulk(name: &str) -> Result<Row> {
         Contender::batches("ockam_node: send", move |count| runtime.block_on(nodes.stream(&payload, count)))
     };
     let bound = {
-        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32])?);
-        let mut text = vec![0x5a; BULK];
-        let mut counter = 0_u64;
+        let (mut sealer, mut text) = (Sealer::new()?, vec![0x5a; BULK]);
         Contender::batches("bound: AES-256-GCM of aws-lc, sealing in place, one core", move |count| {
             for _ in 0..count {
-                counter += 1;
-                let mut nonce = [0; 12];
-                nonce[4..].copy_from_slice(&counter.to_be_bytes());
-                let nonce = Nonce::assume_unique_for_key(nonce);
-                let _tag =
-                    black_box(key.seal_in_place_separate_tag(nonce, Aad::empty(), black_box(&mut text))?);
+                black_box(sealer.seal(black_box(&mut text))?);
             }
             Ok(())
         })
     };
-    Ok(Row { name: name.to_owned(), contenders: vec![ours, peer, bound] })
+    let mut bare = Wire::new(BULK, false)?;
+    let bare = Contender::batches("bound: two threads and TCP, not sealed", move |count| bare.stream(count));
+    let mut sealed = Wire::new(BULK, true)?;
+    let sealed = Contender::batches("bound: two threads and TCP, sealed and opened", move |count| {
+        sealed.stream(count)
+    });
+    Ok(Row { name: name.to_owned(), contenders: vec![ours, peer, bound, bare, sealed] })
 }

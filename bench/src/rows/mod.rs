@@ -10,6 +10,7 @@ mod party;
 mod raw;
 mod software;
 mod token;
+mod wire;
 
 pub(crate) use nodes::Ours;
 use vault::Algorithm;
