@@ -2,7 +2,7 @@
 #
 #   make demo    the main job, from a SoftHSM token to a policy decision, printed command by command
 #   make test    every test
-#   make test-kryoptic  the PKCS#11 backend on another token, which is built first (half an hour, once)
+#   make test-kryoptic  the PKCS#11 backend on another token, which is built first (a quarter of an hour, once)
 #   make test-real-ockam  a script with the real `ockam` beside ours; OCKAM=PATH says where it is
 #   make torture 1,000 kills of the authority, 200 deaths within a signature
 #   make constant-time  signing, agreeing, unsealing and comparing in release code, under valgrind
