@@ -15,7 +15,7 @@ struct Refused {
     instead: &'static str,
 }
 
-const ORCHESTRATOR: &str = "there is no Orchestrator, whose they are";
+const ORCHESTRATOR: &str = "it is for the Orchestrator, and there is none";
 const OF_ITS_PROCESSES: &str = "it is what processes of `ockam` tell each other";
 
 const TABLE: &[Refused] = &[

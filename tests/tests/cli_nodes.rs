@@ -466,6 +466,10 @@ fn a_node_says_over_http_how_it_is_where_that_is_asked_for() {
     let configuration = "{name: n3, status-endpoint: '127.0.0.1:0'}";
     run(&kms, &["node", "create", configuration, "--no-status-endpoint"]);
     assert_eq!(shown("n3")["status_endpoint_address"], Value::Null);
+    // Whoever lets others read it is told so.
+    let open = kms.run_apart(&["node", "create", "n5", "--status-endpoint", "0.0.0.0:0"], b"").code(0);
+    assert!(open.stderr.contains("whoever gets to `0.0.0.0:0`"), "{}", open.stderr);
+    assert_eq!(shown("n5")["status"], "running");
     // An address that is taken starts no node.
     let taken = shown("n1")["status_endpoint_address"].as_str().unwrap().to_owned();
     let refused = kms.run_apart(&["node", "create", "n4", "--status-endpoint", &taken], b"").code(69);
