@@ -193,9 +193,9 @@ mod tests {
     fn what_is_no_filter_is_a_wrong_command_line_and_shows_where() {
         for (filter, told) in [
             ("", "at its end"),
-            (".[0", "closing bracket at character 2"),
+            (".[0", "expected closing bracket at its end"),
             (". | foo", "there is no filter `foo/0` at character 5"),
-            (".ä | foo(1; 2)", "there is no filter `foo/2` at character 6"),
+            ("\"ä\" | foo(1; 2)", "there is no filter `foo/2` at character 7"),
             ("$x", "there is no variable `$x` at character 1"),
             (".a | | .b", "expected term at character 6"),
             (".a §", "at character 4"),

@@ -163,7 +163,8 @@ pub(crate) fn refused<'a>(
         _ => return None,
     };
     let Some(ContextValue::String(unknown)) = error.get(unknown) else { return None };
-    let mut typed = verbs(arguments);
+    let before = arguments.into_iter().take_while(|argument| argument != unknown);
+    let mut typed = verbs(before);
     typed.push(unknown);
     let typed = typed.join(" ");
     let refused = look_up(&typed)?;

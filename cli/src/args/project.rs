@@ -109,7 +109,7 @@ pub(crate) struct Ticket {
 #[derive(Debug, Default, Args)]
 pub(crate) struct Enroll {
     /// The ticket, a file that holds it, or `-` for standard input; without one, the stored project's credential is fetched
-    #[arg(value_name = "TICKET|PATH|-", allow_hyphen_values = true, conflicts_with = "ticket_file")]
+    #[arg(value_name = "TICKET|PATH|-", conflicts_with = "ticket_file")]
     pub(crate) ticket: Option<String>,
     /// The file that holds the ticket
     #[arg(long, value_name = "PATH|-", allow_hyphen_values = true)]
