@@ -13,6 +13,7 @@ use crate::args::{Format, Globals};
 use crate::backends;
 use crate::error::{Error, Result, shown};
 use crate::exit::Kind;
+use crate::filter::Filter;
 use crate::hardening;
 use crate::interrupt::{self, Hold};
 use crate::output::Output;
@@ -48,12 +49,13 @@ impl Deref for Writing {
 
 /// How to write, from options and variables. A variable that is set to something else than a no is a yes, as the
 /// convention of NO_COLOR has it.
-pub(crate) fn output(globals: &Globals, variable: impl Fn(&str) -> Option<OsString>) -> Output {
-    Output {
+pub(crate) fn output(globals: &Globals, variable: impl Fn(&str) -> Option<OsString>) -> Result<Output> {
+    Ok(Output {
         json: globals.output == Format::Json || globals.compact_output,
+        filter: globals.jq.as_deref().map(Filter::new).transpose()?,
         quiet: switch(globals.quiet, "QUIET", &variable),
         color: !switch(globals.no_color, "NO_COLOR", &variable),
-    }
+    })
 }
 
 fn switch(option: Option<bool>, name: &str, variable: impl Fn(&str) -> Option<OsString>) -> bool {
@@ -64,9 +66,9 @@ fn switch(option: Option<bool>, name: &str, variable: impl Fn(&str) -> Option<Os
 }
 
 impl Context {
-    pub(crate) fn new(globals: &Globals) -> Result<Self> {
+    pub(crate) fn new(globals: &Globals, output: Output) -> Result<Self> {
         Ok(Self {
-            output: output(globals, |name| std::env::var_os(name)),
+            output,
             no_input: switch(globals.no_input, "NO_INPUT", |name| std::env::var_os(name)),
             pin: Source::of("pin", globals.pin.as_deref(), globals.pin_file.as_deref())?,
             passphrase: Source::of(

@@ -9,8 +9,10 @@ mod commands;
 mod context;
 mod dry_run;
 mod duration;
+mod environment;
 mod error;
 mod exit;
+mod filter;
 mod hardening;
 mod hints;
 mod interrupt;
@@ -21,6 +23,7 @@ mod progress;
 mod quiet;
 mod secret_input;
 mod terminal;
+mod words;
 
 fn main() -> std::process::ExitCode {
     #[cfg(feature = "tpm")]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::exit::Kind;
+use crate::filter::Filter;
 
 /// What a command came to.
 #[derive(Debug)]
@@ -39,6 +40,11 @@ impl Report {
         self
     }
 
+    /// What it says to people and in JSON, as a part of another one.
+    pub(crate) fn into_parts(self) -> (String, Value) {
+        (self.plain, self.json)
+    }
+
     /// Nothing to write: it is written already.
     pub(crate) fn written() -> Self {
         Self { plain: String::new(), machine: None, json: Value::Null, code: 0 }
@@ -54,51 +60,44 @@ impl Report {
 /// Where output goes, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
+    /// JSON for every outcome.
     pub(crate) json: bool,
+    /// JSON for results, and of it what this leaves.
+    pub(crate) filter: Option<Filter>,
     pub(crate) quiet: bool,
     pub(crate) color: bool,
 }
 
 impl Output {
+    /// Whether a result is written as JSON.
+    pub(crate) fn wants_json(self) -> bool {
+        self.json || self.filter.is_some()
+    }
+
     /// Writes a result and returns the exit code.
     pub(crate) fn finish(self, result: Result<Report>) -> u8 {
-        let written = match &result {
-            Ok(report) => self.result(report),
-            Err(error) if self.json => line(&error.json()),
-            Err(error) => {
-                self.failure(error);
-                return error.kind().code();
-            }
-        };
-        match written {
-            Ok(()) => result.map_or_else(|error| error.kind().code(), |report| report.code),
-            // Whoever read our output has gone away: nobody is left to be told.
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
-                result.map_or_else(|error| error.kind().code(), |r| r.code)
-            }
-            Err(e) => {
-                let error = Error::new(Kind::Internal, format!("writing the result failed: {e}"))
-                    .with_hint("what the command did is done; only telling it failed");
-                self.failure(&error);
-                error.kind().code()
-            }
+        match result.and_then(|report| self.write(&report).map(|()| report.code)) {
+            Ok(code) => code,
+            Err(error) => self.failed(&error),
         }
     }
 
-    /// Writes a result now, of a command that goes on.
+    /// Writes a result. Whoever read our output and has gone away is nobody who is left to be told.
     pub(crate) fn write(self, report: &Report) -> Result<()> {
-        match self.result(report) {
-            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Error::new(Kind::Internal, format!("writing the result failed: {e}")))
-            }
-            _ => Ok(()),
+        if report.json.is_null() && report.plain.is_empty() {
+            return Ok(());
+        }
+        match self.filter {
+            Some(filter) => filter.run(&report.json, |line| {
+                let mut stdout = io::stdout().lock();
+                writeln!(stdout, "{line}")?;
+                stdout.flush()
+            }),
+            None => told(self.result(report)),
         }
     }
 
     fn result(self, report: &Report) -> io::Result<()> {
-        if report.json.is_null() && report.plain.is_empty() {
-            return Ok(());
-        }
         if self.json {
             return line(&report.json);
         }
@@ -111,6 +110,20 @@ impl Output {
             stdout.write_all(report.json.to_string().as_bytes())?;
         }
         stdout.flush()
+    }
+
+    /// Tells a failure in the form that was asked for, never filtered, and returns its exit code.
+    fn failed(self, error: &Error) -> u8 {
+        if self.json
+            && let Err(unwritten) = told(line(&error.json()))
+        {
+            self.failure(&unwritten);
+            return unwritten.kind().code();
+        }
+        if !self.json {
+            self.failure(error);
+        }
+        error.kind().code()
     }
 
     fn failure(self, error: &Error) {
@@ -133,6 +146,19 @@ impl Output {
         } else {
             writeln!(stderr, "{word}: {text}")
         };
+    }
+}
+
+/// A result that could not be written.
+pub(crate) fn unwritten(error: io::Error) -> Error {
+    Error::new(Kind::Internal, format!("writing the result failed: {error}"))
+        .with_hint("what the command did is done; only telling it failed")
+}
+
+fn told(written: io::Result<()>) -> Result<()> {
+    match written {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(unwritten(e)),
+        _ => Ok(()),
     }
 }
 

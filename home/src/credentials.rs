@@ -53,6 +53,14 @@ impl Home {
         self.credential_records().put(writer, &credential.record_name()?, credential)
     }
 
+    /// Forgets a credential.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub fn remove_credential(&self, writer: &Writer, credential: &StoredCredential) -> Result<()> {
+        self.credential_records().remove(writer, &credential.record_name()?)
+    }
+
     /// All stored credentials.
     ///
     /// # Errors

@@ -76,4 +76,19 @@ impl Home {
         }
         Ok(())
     }
+
+    /// Forgets a project; the first of those that are left becomes the default when it was that.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub fn remove_project(&self, writer: &Writer, project: &ProjectRecord) -> Result<()> {
+        let name = Name::new(&project.identifier)?;
+        self.project_records().remove(writer, &name)?;
+        let mut defaults = self.defaults()?;
+        if defaults.project.as_deref() == Some(name.as_str()) {
+            defaults.project = self.projects()?.first().map(|(first, _)| first.to_string());
+            self.set_defaults(writer, &defaults)?;
+        }
+        Ok(())
+    }
 }

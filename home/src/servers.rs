@@ -61,6 +61,9 @@ pub struct NodeRecord {
     /// The scope of the stored credentials that are presented; any when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_scope: Option<String>,
+    /// Where it was told to say over HTTP how it is; nowhere when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_endpoint: Option<String>,
     /// Its policies, by what they are for: `resource:NAME` or `resource-type:TYPE`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub policies: BTreeMap<String, String>,

@@ -55,6 +55,7 @@ fn what_a_node_was_made_with_is_kept() {
     let node = NodeRecord {
         listen: "127.0.0.1:0".into(),
         project: Some("demo".into()),
+        status_endpoint: Some("127.0.0.1:0".into()),
         policies: [("resource:echo".to_owned(), "(= subject.a \"b\")".to_owned())].into(),
         ..NodeRecord::default()
     };

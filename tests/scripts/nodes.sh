@@ -16,6 +16,18 @@ step $OCKAM identity create alice
 step $OCKAM identity show alice
 step $OCKAM identity show alice --output json
 step $OCKAM identity list --output json
+step $OCKAM identity show alice --jq .identifier
+step $OCKAM identity list --jq '.[] | select(.name == "alice") | .name, .is_default, .nothing'
+step $OCKAM identity list --jq '[.[] | select(.is_default) | .name]' --compact-output
+step $OCKAM identity list --output json --jq length
+step $OCKAM identity list --jq 'map(.name) | sort'
+step $OCKAM identity list --jq empty
+step $OCKAM identity list --jq '.[0'
+step $OCKAM identity show nobody --jq .identifier
+step $OCKAM identity list --env NO_INPUT=true --jq length
+step $OCKAM identity list --env NO_INPUT
+step $OCKAM identity list --test-argument-parser
+step $OCKAM identity nonsense --test-argument-parser
 step $OCKAM identity default
 step $OCKAM identity default alice
 step $OCKAM identity show nobody
@@ -45,6 +57,15 @@ step $OCKAM node default
 step $OCKAM node default n2
 step $OCKAM node default n1
 step $OCKAM node logs nobody
+
+step $OCKAM node create n5 --status-endpoint 127.0.0.1:$PORT
+step $OCKAM node show n5 --jq .status_endpoint_address
+step bash -c "exec 3<>/dev/tcp/127.0.0.1/$PORT; printf 'HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' >&3; head -n 1 <&3"
+step bash -c "exec 3<>/dev/tcp/127.0.0.1/$PORT; printf 'GET /show HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' >&3; tail -n 1 <&3"
+step bash -c "exec 3<>/dev/tcp/127.0.0.1/$PORT; printf 'GET /nonsense HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' >&3; head -n 1 <&3"
+$OCKAM node delete n5 --yes >>"$ERRORS" 2>&1
+step $OCKAM status --timeout 1s --jq '[.identities[].name] | sort'
+step $OCKAM status --timeout 1s --jq '[.nodes[].name] | sort'
 
 step $OCKAM message send hello --from n1 --to /service/uppercase
 step $OCKAM message send hello --to /node/n2/service/uppercase

@@ -8,6 +8,7 @@
     reason = "a test that cannot set up its world should stop"
 )]
 
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use ockam_kms_tests::cli::session::Session;
 use ockam_kms_tests::ockam_kms;
 use ockam_kms_tests::softhsm::{MODULE, PIN, SoftHsm};
 use ockam_kms_tests::swtpm::Swtpm;
+use serde_json::Value;
 
 /// Somebody whom nobody is.
 const NOBODY: &str = "I0000000000000000000000000000000000000000000000000000000000000000";
@@ -427,6 +429,51 @@ fn in_the_foreground_a_node_ends_with_its_input() {
     drop(node.stdin.take());
     assert!(node.wait().unwrap().success());
     assert_eq!(pid(&kms, "here"), None);
+}
+
+/// What an address says over HTTP: the status line and the body.
+fn http(at: &str, line: &str) -> (String, String) {
+    let mut stream = std::net::TcpStream::connect(at).unwrap();
+    write!(stream, "{line} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[test]
+fn a_node_says_over_http_how_it_is_where_that_is_asked_for() {
+    let kms = nodes(&["quiet"]);
+    let shown = |node: &str| kms.run_apart(&["node", "show", node, "--output", "json"], b"").code(0).json();
+    assert_eq!(shown("quiet")["status_endpoint_address"], Value::Null);
+    run(&kms, &["node", "create", "n1", "--status-endpoint", "127.0.0.1:0"]);
+    run(&kms, &["node", "create", "{name: n2, status-endpoint: '127.0.0.1:0'}"]);
+    for node in ["n1", "n2"] {
+        let said = shown(node);
+        let at = said["status_endpoint_address"].as_str().unwrap();
+        assert_eq!(http(at, "HEAD /"), ("HTTP/1.1 200 OK".to_owned(), String::new()));
+        let (status, body) = http(at, "GET /show");
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), said);
+        assert!(http(at, "GET /").0.contains("405") && http(at, "GET /x").0.contains("404"));
+    }
+    // It is of the node, and comes back with it.
+    run(&kms, &["node", "stop", "n1"]);
+    assert_eq!(shown("n1")["status_endpoint_address"], Value::Null);
+    run(&kms, &["node", "start", "n1"]);
+    assert_eq!(http(shown("n1")["status_endpoint_address"].as_str().unwrap(), "HEAD /").0, "HTTP/1.1 200 OK");
+    // What the line says goes before what the configuration says.
+    let configuration = "{name: n3, status-endpoint: '127.0.0.1:0'}";
+    run(&kms, &["node", "create", configuration, "--no-status-endpoint"]);
+    assert_eq!(shown("n3")["status_endpoint_address"], Value::Null);
+    // Whoever lets others read it is told so.
+    let open = kms.run_apart(&["node", "create", "n5", "--status-endpoint", "0.0.0.0:0"], b"").code(0);
+    assert!(open.stderr.contains("whoever gets to `0.0.0.0:0`"), "{}", open.stderr);
+    assert_eq!(shown("n5")["status"], "running");
+    // An address that is taken starts no node.
+    let taken = shown("n1")["status_endpoint_address"].as_str().unwrap().to_owned();
+    let refused = kms.run_apart(&["node", "create", "n4", "--status-endpoint", &taken], b"").code(69);
+    assert!(refused.stderr.contains("cannot be listened at"), "{}", refused.stderr);
 }
 
 #[test]

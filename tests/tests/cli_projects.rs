@@ -290,3 +290,43 @@ fn a_deleted_member_loses_its_live_channels_with_its_last_credential() {
         "hello"
     );
 }
+
+#[test]
+fn one_waits_for_an_authority_as_long_as_one_says() {
+    let mut kms = Kms::new();
+    let place = authority(&mut kms);
+    let ticket = ticket(&mut kms, &place);
+    kms.at("late");
+    run(&kms, &["identity", "create", "late"]);
+    // Whoever takes the connection and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let route = format!("/ip4/127.0.0.1/tcp/{}/service/api", silent.local_addr().unwrap().port());
+    let silent_ticket = ticket.replace(&place[0], &route);
+    assert_ne!(silent_ticket, ticket);
+    kms.run_apart(&["project", "enroll", &silent_ticket, "--timeout", "500ms"], b"").code(69);
+    run(&kms, &["project", "enroll", &ticket, "--timeout", "240s"]);
+}
+
+/// A node that counts on a project by being told of no other would let everybody in without it.
+#[test]
+fn a_project_that_a_node_counts_on_is_not_forgotten() {
+    let mut kms = Kms::new();
+    let place = authority(&mut kms);
+    let ticket = ticket(&mut kms, &place);
+    kms.at("member");
+    run(&kms, &["identity", "create", "member"]);
+    run(&kms, &["project", "enroll", &ticket]);
+    for node in [&["node", "create", "told", "--project", "demo"][..], &["node", "create", "untold"]] {
+        run(&kms, node);
+        let name = node[2];
+        let refused = kms.run_apart(&["project", "delete", "demo", "--yes"], b"").code(77);
+        assert!(refused.stderr.contains(&format!("`{name}`")), "{}", refused.stderr);
+        run(&kms, &["node", "stop", name]);
+        kms.run_apart(&["project", "delete", "demo", "--yes"], b"").code(77);
+        run(&kms, &["node", "delete", name, "--yes"]);
+    }
+    let other = history(&kms, "member");
+    run(&kms, &["node", "create", "apart", "--authority-identity", &other]);
+    assert_eq!(run(&kms, &["project", "delete", "demo", "--yes"]), "demo");
+    assert_eq!(run(&kms, &["credential", "list"]), "[]");
+}

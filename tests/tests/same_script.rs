@@ -132,8 +132,10 @@ fn says(said: &Value, wanted: &Value) -> bool {
 
 /// JSON, where numbers have been made words.
 fn json(text: &str) -> Option<Value> {
-    serde_json::from_str(&text.replace(" NUMBER", " 0").replace(":NUMBER,", ":0,").replace(":NUMBER}", ":0}"))
-        .ok()
+    let text = [" NUMBER", ",NUMBER", ":NUMBER,", ":NUMBER}"]
+        .iter()
+        .fold(text.to_owned(), |text, one| text.replace(one, &one.replace("NUMBER", "0")));
+    serde_json::from_str(&text).ok()
 }
 
 /// What differs between two runs, in the eyes of a script.

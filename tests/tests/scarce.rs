@@ -124,7 +124,9 @@ fn program_with(kms: &Kms, ulimit: &str) -> Option<String> {
         .unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let said = format!("ulimit {ulimit}: {}: {out}{err}", output.status);
-    assert!(!err.contains("panicked"), "{said}");
+    // A new thread that gets no second stack, for signals, is ended by the standard library, before anything of ours runs in it.
+    let before_ours = err.contains("failed to allocate an alternative stack");
+    assert!(before_ours || !err.contains("panicked"), "{said}");
     if output.status.success() {
         return None;
     }

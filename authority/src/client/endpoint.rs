@@ -22,7 +22,7 @@ use crate::http::signature::normal_url;
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a request may take, from resolving the name to the last byte of the answer.
-pub(crate) const TOTAL: Duration = Duration::from_secs(30);
+const TOTAL: Duration = Duration::from_secs(30);
 /// The most bytes of an answer. A page of a hundred members at their largest fits.
 const MAX_ANSWER: u64 = 32 * 1024 * 1024;
 /// The most bytes of an answer that says what is wrong.
@@ -35,6 +35,7 @@ const IDLE: Duration = Duration::from_secs(5);
 pub struct Endpoint {
     agent: Agent,
     base: String,
+    total: Duration,
 }
 
 impl Endpoint {
@@ -78,7 +79,6 @@ impl Endpoint {
             .build();
         let config = Agent::config_builder()
             .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(TOTAL))
             .max_idle_age(IDLE)
             .http_status_as_error(false)
             .max_redirects(0)
@@ -87,7 +87,19 @@ impl Endpoint {
             .tls_config(tls)
             .user_agent(concat!("ockam-kms/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.new_agent(), base }
+        Self { agent: config.new_agent(), base, total: TOTAL }
+    }
+
+    /// Waits for so long for an answer, a second asking included; 30 seconds when nothing is said.
+    #[must_use]
+    pub fn waiting(self, total: Duration) -> Self {
+        Self { total, ..self }
+    }
+
+    /// When an answer has to be there that is asked for now.
+    pub(crate) fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_add(self.total).unwrap_or_else(|| now + TOTAL)
     }
 
     /// The URL, in its normal form.
@@ -110,8 +122,7 @@ impl Endpoint {
     /// # Errors
     /// [`Kind::Unavailable`] or [`Kind::Unexpected`] when it does not answer.
     pub fn missing(&self) -> Result<Vec<String>> {
-        let mut response =
-            self.exchange(self.request(Method::GET, "/readyz", &[]), None, Instant::now() + TOTAL)?;
+        let mut response = self.exchange(self.request(Method::GET, "/readyz", &[]), None, self.deadline())?;
         let answer: ReadyAnswer = match response.status() {
             StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => read(&mut response)?,
             _ => return Err(problem(response)),
@@ -138,8 +149,7 @@ impl Endpoint {
     }
 
     fn public<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        let mut response =
-            self.exchange(self.request(Method::GET, path, &[]), None, Instant::now() + TOTAL)?;
+        let mut response = self.exchange(self.request(Method::GET, path, &[]), None, self.deadline())?;
         if response.status() != StatusCode::OK {
             return Err(problem(response));
         }

@@ -38,7 +38,7 @@ use crate::http::signature::{
 };
 use crate::member::{Member, MemberAttributes, Page};
 use crate::ticket::{Code, IssuedTicket, Reference, Ticket};
-use endpoint::{TOTAL, json, parse, problem, read_bytes, unexpected};
+use endpoint::{json, parse, problem, read_bytes, unexpected};
 
 /// How many items are asked for at a time.
 const PAGE: usize = 100;
@@ -293,7 +293,7 @@ impl Client {
     /// Sends a request and reads its answer to the end. What changes something is sent under an idempotency key, and once
     /// more under the same when the answer was lost, as long as there is time: it is done once all the same.
     fn send(&self, method: Method, path: &str, body: Option<&[u8]>) -> Result<Vec<u8>> {
-        let deadline = Instant::now() + TOTAL;
+        let deadline = self.endpoint.deadline();
         if method == Method::GET {
             return self.send_under(None, &method, path, body, deadline);
         }

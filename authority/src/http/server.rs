@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::response::IntoResponse as _;
+use axum::routing::{get, head};
+use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -27,7 +29,7 @@ use crate::guesses::{FAILURES_A_MINUTE, Guesses};
 use crate::metrics::{self, ConnectionMetrics};
 use crate::service::Authority;
 
-/// How many connections at a time ask for metrics.
+/// How many connections at a time ask for metrics, or how something is.
 const METRICS_CONNECTIONS: usize = 32;
 
 /// How a server behaves. The defaults are what an authority on the open network needs.
@@ -135,6 +137,38 @@ impl Server {
             .fallback(async || Refused::NoSuchPath)
             .method_not_allowed_fallback(async || Refused::NoSuchMethod);
         let options = Options { tls: None, connections: METRICS_CONNECTIONS, ..options };
+        Ok(Self::with_router(
+            local_addr,
+            listener,
+            router,
+            options,
+            ConnectionMetrics::default(),
+            Arc::default(),
+        ))
+    }
+
+    /// Starts to say to anybody how something is, as the reference's nodes do: `HEAD /` that it lives, `GET /show` what `show`
+    /// says, as JSON. Without TLS.
+    ///
+    /// # Errors
+    /// When the listener is none any more.
+    pub fn start_show(
+        listener: TcpListener,
+        show: impl Fn() -> Option<String> + Clone + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let local_addr = address(&listener)?;
+        let router = Router::new()
+            .route("/", head(async || StatusCode::OK))
+            .route(
+                "/show",
+                get(async move || match tokio::task::spawn_blocking(show).await {
+                    Ok(Some(shown)) => ([(CONTENT_TYPE, "application/json")], shown).into_response(),
+                    _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                }),
+            )
+            .fallback(async || Refused::NoSuchPath)
+            .method_not_allowed_fallback(async || Refused::NoSuchMethod);
+        let options = Options { connections: METRICS_CONNECTIONS, ..Options::default() };
         Ok(Self::with_router(
             local_addr,
             listener,

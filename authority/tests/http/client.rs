@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use authority::client::{Client, Endpoint, Kind};
 use authority::ticket::Code;
@@ -161,4 +162,20 @@ fn readiness_is_asked_without_an_identity() {
         Endpoint::new(&fake(response("503 X", "", r#"{"ready":false,"missing":["store"]}"#))).unwrap();
     assert_eq!(endpoint.missing().unwrap(), ["store"]);
     assert_eq!(endpoint.alive().unwrap_err().kind(), Kind::Unexpected);
+}
+
+/// Whoever says how long to wait waits no longer, however long the other side is silent.
+#[test]
+fn one_waits_as_long_as_one_says() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let endpoint = Endpoint::new(&url).unwrap();
+    for wait in [Duration::ZERO, Duration::from_millis(20)] {
+        let refused = endpoint.clone().waiting(wait).alive().unwrap_err();
+        assert_eq!(refused.kind(), Kind::Unavailable, "{refused:?}");
+    }
+    // As long as there is time, and longer.
+    let endpoint =
+        Endpoint::new(&fake(response("200 X", "", r#"{"alive":true}"#))).unwrap().waiting(Duration::MAX);
+    endpoint.alive().unwrap();
 }

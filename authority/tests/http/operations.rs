@@ -80,6 +80,31 @@ async fn scrape(site: &Site) -> String {
     answer.body
 }
 
+/// What a node says of itself, to anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_something_is_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let well = Arc::new(Mutex::new(true));
+    let says = Arc::clone(&well);
+    let show = move || says.lock().unwrap().then(|| r#"{"name":"n1"}"#.to_owned());
+    let door = Server::start_show(listener, show).unwrap();
+    let at = door.local_addr();
+    let ask = async |line: &str| {
+        send(at, format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await
+    };
+    assert_eq!(ask("HEAD /").await.status, 200);
+    let shown = ask("GET /show").await;
+    assert_eq!((shown.status, shown.header("content-type")), (200, Some("application/json")));
+    assert_eq!(shown.json(), json!({ "name": "n1" }));
+    for (line, status) in [("GET /", 405), ("POST /show", 405), ("GET /shown", 404), ("GET /v1/issuer", 404)]
+    {
+        assert_eq!(ask(line).await.status, status, "{line}");
+    }
+    *well.lock().unwrap() = false;
+    assert_eq!(ask("GET /show").await.status, 503);
+    door.stop().await;
+}
+
 type Labels = Vec<(String, String)>;
 
 /// The samples of an OpenMetrics text: name, labels, value.

@@ -114,6 +114,12 @@ pub(crate) struct Create {
     /// Stay, and write the log to standard error
     #[arg(short, long)]
     pub(crate) foreground: bool,
+    /// Accepted for scripts that pass it, as the next: the reference does not look at them either
+    #[arg(long, hide = true, value_name = "ROUTE")]
+    pub(crate) project_access_route: Option<String>,
+    /// See `--project-access-route`
+    #[arg(long, hide = true, value_name = "PATH")]
+    pub(crate) project_identity_identifier_file: Option<PathBuf>,
     /// A name that runs is refused in any case
     #[arg(short, long, hide = true)]
     pub(crate) skip_is_running_check: bool,

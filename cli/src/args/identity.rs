@@ -49,7 +49,7 @@ pub(crate) struct Create {
     /// ed25519 or p256; by default the first of them that the vault has
     #[arg(long, value_name = "TYPE", conflicts_with_all = ["key", "identity"])]
     pub(crate) key_type: Option<String>,
-    /// Adopt the key of this URI, which exists in the vault
+    /// Adopt the key of this URI, which exists in the vault; at AWS KMS a key's id alone will do
     #[arg(short, long, value_name = "URI", alias = "key-id", conflicts_with = "identity")]
     pub(crate) key: Option<String>,
     /// Store somebody else's identity: a change history as hex, a file, or `-`

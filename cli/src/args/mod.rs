@@ -49,6 +49,9 @@ pub(crate) struct Globals {
     /// How the result is written
     #[arg(long, global = true, value_enum, default_value_t = Format::Plain)]
     pub(crate) output: Format,
+    /// Write the result as JSON, and of it what a filter in the language of jq leaves: each value on a line, texts in quotes
+    #[arg(long, global = true, value_name = "FILTER", allow_hyphen_values = true)]
+    pub(crate) jq: Option<String>,
     /// JSON on one line, as it always is: the same as `--output json`
     #[arg(long, global = true, hide = true)]
     pub(crate) compact_output: bool,
@@ -59,7 +62,7 @@ pub(crate) struct Globals {
     #[arg(short, long, global = true, hide = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Accepted for scripts that pass it, as the next two: what is safe to ask again is asked again once, in any case
-    #[arg(long, global = true, hide = true, value_name = "COUNT")]
+    #[arg(long, alias = "retry", global = true, hide = true, value_name = "COUNT")]
     pub(crate) retry_count: Option<u32>,
     /// See `--retry-count`
     #[arg(long, global = true, hide = true, value_name = "DURATION", value_parser = crate::duration::seconds)]
@@ -67,6 +70,9 @@ pub(crate) struct Globals {
     /// See `--retry-count`
     #[arg(long, global = true, hide = true)]
     pub(crate) no_retry: bool,
+    /// Look whether the command line is right, and do nothing
+    #[arg(long, global = true, hide = true)]
+    pub(crate) test_argument_parser: bool,
     /// Say nothing on standard error but errors (or QUIET)
     #[arg(short, long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
     pub(crate) quiet: Option<bool>,
@@ -161,6 +167,17 @@ pub(crate) enum Noun {
     /// The audit log of an authority
     #[command(subcommand)]
     Audit(authority::AuditVerb),
+    /// What there is in the home: vaults, identities, projects, nodes and authorities
+    #[command(after_help = "Examples:
+  ockam-kms status
+  ockam-kms status --jq '.nodes[] | select(.running) | .name'")]
+    Status(program::Status),
+    /// The variables of the environment that count, and which of them are set; `--env NAME=VALUE` in any command sets one for
+    /// that command
+    #[command(after_help = "Examples:
+  ockam-kms environment
+  ockam-kms node list --env OCKAM_KMS_HOME=/srv/ockam-kms")]
+    Environment,
     /// Delete everything in the home, keys in software included, after stopping its servers
     #[command(after_help = "Example:\n  ockam-kms reset --yes")]
     Reset(program::Reset),
@@ -247,6 +264,7 @@ mod tests {
         for line in lines {
             let start = line.find("ockam-kms ").unwrap();
             let words = split(&line[start..]);
+            let words = crate::environment::taken(words.into_iter().map(Into::into).collect()).unwrap().1;
             Cli::try_parse_from(&words).unwrap_or_else(|e| panic!("{words:?}: {e}"));
         }
     }

@@ -102,7 +102,11 @@ pub(crate) struct Create {
     /// How the log is written: lines of text, or of JSON
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
-    /// Nodes of ours have no such endpoint
+    /// Where to say over HTTP how the node is, to whoever gets there: `HEAD /` that it lives, `GET /show` what `node show` says;
+    /// nowhere when nothing is given
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "no_status_endpoint")]
+    pub(crate) status_endpoint: Option<String>,
+    /// As when nothing is given
     #[arg(long, hide = true)]
     pub(crate) no_status_endpoint: bool,
     /// A name that runs is refused in any case

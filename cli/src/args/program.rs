@@ -6,6 +6,13 @@ use clap::Args;
 use clap_complete::Shell;
 
 #[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Accepted for scripts that pass it: nobody but this machine is asked
+    #[arg(long, hide = true, value_name = "DURATION", value_parser = crate::duration::parse)]
+    pub(crate) timeout: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Reset {
     /// Do not ask
     #[arg(short, long)]
@@ -24,7 +31,7 @@ pub(crate) struct Completion {
     #[arg(value_enum, required_unless_present = "named", conflicts_with = "named")]
     pub(crate) shell: Option<Shell>,
     /// The same, as the reference spells it
-    #[arg(short, long = "shell", id = "named", hide = true, value_enum, value_name = "SHELL")]
+    #[arg(short = 's', long = "shell", id = "named", hide = true, value_enum, value_name = "SHELL")]
     pub(crate) named: Option<Shell>,
 }
 
@@ -34,9 +41,9 @@ pub(crate) struct Manpages {
     #[arg(required_unless_present = "named", conflicts_with = "named")]
     pub(crate) directory: Option<PathBuf>,
     /// The same, as the reference spells it
-    #[arg(short, long = "dir", id = "named", hide = true, value_name = "DIRECTORY")]
+    #[arg(short = 'd', long = "dir", id = "named", hide = true, value_name = "DIRECTORY")]
     pub(crate) named: Option<PathBuf>,
     /// Accepted for scripts that pass it: pages are never compressed
-    #[arg(long, hide = true)]
+    #[arg(short = 'n', long, hide = true)]
     pub(crate) no_compression: bool,
 }

@@ -17,7 +17,7 @@ pub(crate) enum Verb {
     /// Become a member by a ticket, and get a credential
     #[command(after_help = "Examples:
   ockam-kms project enroll - < ticket
-  ockam-kms project enroll ticket.txt --identity member
+  ockam-kms project enroll ticket.txt --identity member --timeout 1m
   ockam-kms project enroll ticket.txt --identity member --attest-key")]
     Enroll(Enroll),
     /// Store a project from a file, as JSON: how the reference stores one
@@ -25,10 +25,15 @@ pub(crate) enum Verb {
     Import(Import),
     /// List the projects
     #[command(after_help = "Example:\n  ockam-kms project list")]
-    List,
+    List(ListProjects),
     /// Show a project
-    #[command(after_help = "Example:\n  ockam-kms project show --output json")]
+    #[command(alias = "information", after_help = "Example:\n  ockam-kms project show --output json")]
     Show(Show),
+    /// Forget a project and its stored credentials; one stays a member at its authority
+    #[command(after_help = "Examples:
+  ockam-kms project delete demo
+  ockam-kms project delete demo --dry-run")]
+    Delete(DeleteProject),
 }
 
 /// Whom to talk to, and as whom.
@@ -72,6 +77,9 @@ pub(crate) struct Ticket {
     /// The same as `-a ockam-role=enroller`
     #[arg(long)]
     pub(crate) enroller: bool,
+    /// Accepted for scripts that pass it: it changes nothing in the reference either
+    #[arg(long, hide = true, value_name = "SCOPE")]
+    pub(crate) credential_scope: Option<String>,
     /// The same as `-a ockam-tls-certificate=true`
     #[arg(long, hide = true)]
     pub(crate) tls: bool,
@@ -101,7 +109,7 @@ pub(crate) struct Ticket {
 #[derive(Debug, Default, Args)]
 pub(crate) struct Enroll {
     /// The ticket, a file that holds it, or `-` for standard input; without one, the stored project's credential is fetched
-    #[arg(value_name = "TICKET|PATH|-", allow_hyphen_values = true, conflicts_with = "ticket_file")]
+    #[arg(value_name = "TICKET|PATH|-", conflicts_with = "ticket_file")]
     pub(crate) ticket: Option<String>,
     /// The file that holds the ticket
     #[arg(long, value_name = "PATH|-", allow_hyphen_values = true)]
@@ -111,6 +119,12 @@ pub(crate) struct Enroll {
     /// Show the authority what the vault says of the identity's primary key, which its enrolment policy may ask for
     #[arg(long)]
     pub(crate) attest_key: bool,
+    /// How long to wait for each answer of the authority; 30 seconds when nothing is given
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) timeout: Option<std::time::Duration>,
+    /// Accepted for scripts that pass it: it changes nothing in the reference either
+    #[arg(long, hide = true, value_name = "SCOPE")]
+    pub(crate) credential_scope: Option<String>,
     /// Become a member and fetch no credential
     #[arg(long, hide = true)]
     pub(crate) skip_credential_issue: bool,
@@ -127,6 +141,32 @@ pub(crate) struct Import {
 pub(crate) struct Show {
     /// The project, by name or identifier; the default one when none is given
     pub(crate) name: Option<String>,
+    /// Accepted for scripts that pass it: nobody is asked
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub(crate) identity: Option<String>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct ListProjects {
+    /// Accepted for scripts that pass it: nobody is asked
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub(crate) identity: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteProject {
+    /// The project, by name or identifier. A word before it is taken for the project's space, of which there are none
+    #[arg(required = true, num_args = 1..=2, value_name = "PROJECT")]
+    pub(crate) names: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Say what would be destroyed and what depends on it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Accepted for scripts that pass it: nobody is asked
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub(crate) identity: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -174,7 +214,7 @@ pub(crate) struct List {
     #[command(flatten)]
     pub(crate) at: At,
     /// Only the enrollers
-    #[arg(long)]
+    #[arg(long, alias = "enrollers")]
     pub(crate) enroller: bool,
 }
 

@@ -53,7 +53,7 @@ fn export(context: &Context, export: &Export) -> Result<Report> {
     let name = passing.0.clone();
     drop(passing);
     drop(whole);
-    if context.output.json {
+    if context.output.wants_json() {
         let lines = BufReader::new(file).lines();
         let rows: Vec<Value> = lines
             .map(|line| {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use authority::client::{Ask, ChannelClient, Client, Endpoint};
 use home::{Home, Name, ProjectRecord};
@@ -24,6 +25,8 @@ pub(crate) struct Place {
     pub(crate) ca: Option<String>,
     /// The stored project, when it was found through one.
     pub(crate) project: Option<ProjectRecord>,
+    /// How long an answer is waited for; as long as clients do when nothing was said.
+    wait: Option<Duration>,
 }
 
 impl Place {
@@ -95,7 +98,12 @@ impl Place {
         if let Some(project) = &mut project {
             project.authority_ca.clone_from(&ca);
         }
-        Ok(Self { route: route.to_owned(), authority, ca, project })
+        Ok(Self { route: route.to_owned(), authority, ca, project, wait: None })
+    }
+
+    /// The same, for somebody who said how long to wait.
+    pub(crate) fn waiting(self, wait: Option<Duration>) -> Self {
+        Self { wait, ..self }
     }
 
     /// Remembers what the authority showed: nothing older is taken from now on.
@@ -112,9 +120,13 @@ impl Place {
 
     /// Where it answers.
     pub(crate) fn endpoint(&self) -> Result<Endpoint> {
-        Ok(match &self.ca {
+        let endpoint = match &self.ca {
             Some(ca) => Endpoint::trusting(&self.route, ca.as_bytes())?,
             None => Endpoint::new(&self.route)?,
+        };
+        Ok(match self.wait {
+            Some(wait) => endpoint.waiting(wait),
+            None => endpoint,
         })
     }
 
@@ -136,6 +148,10 @@ impl Place {
             let (key, attestation) = channel_key(context, identity)?;
             let client =
                 ChannelClient::new(&self.route, authority, own, (key, &attestation), Arc::new(SystemClock))?;
+            let client = match self.wait {
+                Some(wait) => client.waiting(wait),
+                None => client,
+            };
             return Ok(Box::new(client.knowing(known)?));
         }
         let (signer, attestation) = vault::block_on(home.request_key(context.vaults()?, &record, &clock))?;

@@ -3,8 +3,8 @@
 use home::{Home, IdentityRecord, KeyRef, Name, NewKey};
 use identity::{Change, Identity};
 use serde_json::{Value, json};
-use vault::KeyUri;
 use vault::soft::{Lock, LockedBy};
+use vault::{KeyUri, Scheme};
 
 use super::{resolve, rotate};
 use crate::args::identity::{Create, Delete, Encoding, Show, Verb, Verify};
@@ -31,7 +31,7 @@ fn create(context: &Context, create: &Create) -> Result<Report> {
     let given = optional_name("an identity", create.name.as_deref())?;
     let vault = optional_name("a vault", create.vault.as_deref())?;
     let key = match (&create.key, &create.key_type) {
-        (Some(uri), _) => NewKey::Adopt(uri.parse::<KeyUri>()?),
+        (Some(given), _) => NewKey::Adopt(key_uri(context.home()?, vault.as_ref(), given)?),
         (None, wanted) => NewKey::Generate(wanted.as_deref().map(str::parse).transpose()?),
     };
     let import = create
@@ -68,6 +68,17 @@ fn create(context: &Context, create: &Create) -> Result<Report> {
     let record =
         vault::block_on(home.create_identity(&writer, context.vaults()?, &name, &vault, key, &clock))?;
     Ok(created(&name, &record.identifier().to_string(), "created"))
+}
+
+/// A key that is there: by its URI, or, in a vault at AWS KMS, by its id alone, as the reference names one.
+fn key_uri(home: &Home, vault: Option<&Name>, given: &str) -> Result<KeyUri> {
+    given.parse().or_else(|error: vault::Error| {
+        let at_aws = home
+            .vault_or_default(vault)
+            .and_then(|vault| home.vault(&vault)?.uri())
+            .is_ok_and(|uri| uri.scheme() == Scheme::AwsKms);
+        if at_aws { Ok(KeyUri::new(Scheme::AwsKms).with("key-id", given)?) } else { Err(error.into()) }
+    })
 }
 
 /// Creating an identity that exists gives the existing one, as the reference does; storing another one under its name does

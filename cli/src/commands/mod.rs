@@ -20,6 +20,7 @@ mod rotate;
 mod secure_channel;
 mod server;
 mod service;
+mod status;
 mod tcp;
 mod vault;
 
@@ -36,23 +37,29 @@ use crate::error::{Error, Result};
 use crate::exit::Kind;
 use crate::interrupt;
 use crate::output::{Output, Report};
-use crate::piping;
+use crate::{environment, piping, words};
 
 /// Parses the arguments, runs the command, writes what came out; returns the exit code.
 pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
-    let early = Output { json: wants_json(&arguments), quiet: false, color: false };
-    let arguments = match piping::spliced(arguments) {
+    let early = Output { json: wants_json(&arguments), filter: None, quiet: false, color: false };
+    let arguments = match environment::applied(arguments).and_then(piping::spliced) {
         Ok(arguments) => arguments,
         Err(error) => return early.finish(Err(error)),
     };
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return early.finish(not_parsed(&error)),
+        Err(error) => return early.finish(not_parsed(&arguments, &error)),
     };
-    let output = output(&cli.globals, |name| std::env::var_os(name));
+    let output = match output(&cli.globals, |name| std::env::var_os(name)) {
+        Ok(output) => output,
+        Err(error) => return early.finish(Err(error)),
+    };
+    if cli.globals.test_argument_parser {
+        return output.finish(Ok(Report::written()));
+    }
     interrupt::tell_by(output);
     let ran = catch_unwind(AssertUnwindSafe(|| {
-        Context::new(&cli.globals).and_then(|context| dispatch(&context, cli.noun))
+        Context::new(&cli.globals, output).and_then(|context| dispatch(&context, cli.noun))
     }));
     output.finish(ran.unwrap_or_else(|_| {
         Err(Error::new(Kind::Internal, "the program met a state that it should never be in")
@@ -82,6 +89,8 @@ fn dispatch(context: &Context, noun: Noun) -> Result<Report> {
         Noun::Service(verb) => service::run(context, verb),
         Noun::Worker(verb) => service::run_worker(context, verb),
         Noun::Relay(verb) => relay::run(context, verb),
+        Noun::Status(_) => status::run(context),
+        Noun::Environment => Ok(environment::report(|name| std::env::var_os(name))),
         Noun::Reset(reset) => reset::run(context, &reset),
         Noun::Project(verb) => project::run(context, verb),
         Noun::ProjectMember(verb) => project::member::run(context, verb),
@@ -95,6 +104,7 @@ fn wants_json(arguments: &[OsString]) -> bool {
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         if argument == "--output=json"
+            || argument == "--compact-output"
             || (argument == "--output" && arguments.next().is_some_and(|next| next == "json"))
         {
             return true;
@@ -107,7 +117,11 @@ fn wants_json(arguments: &[OsString]) -> bool {
 }
 
 /// Help and version are results; everything else is a wrong command line, told in our shape.
-fn not_parsed(error: &clap::Error) -> Result<Report> {
+fn not_parsed(arguments: &[OsString], error: &clap::Error) -> Result<Report> {
+    let typed = arguments.iter().map(|argument| argument.to_str().unwrap_or_default());
+    if let Some(refused) = words::refused(typed, error) {
+        return Err(refused);
+    }
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp => Ok(Report::new(text.trim_end(), json!({ "help": text })).machine(text)),
@@ -157,6 +171,8 @@ mod tests {
     fn json_is_recognised_in_what_does_not_parse() {
         assert!(wants(&["ockam-kms", "bogus", "--output", "json"]));
         assert!(wants(&["ockam-kms", "--output=json", "--bogus"]));
+        assert!(wants(&["ockam-kms", "bogus", "--compact-output"]));
+        assert!(!wants(&["ockam-kms", "bogus", "--jq", "."]));
         assert!(!wants(&["ockam-kms", "--output", "plain", "json"]));
         assert!(!wants(&["ockam-kms", "--", "--output=json"]));
         assert!(!wants(&["ockam-kms", "--output"]));

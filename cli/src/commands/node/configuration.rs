@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result, shown};
 
 /// The keys that there are, for who mistypes one.
-const KEYS: &str = "the keys are name, identity, project, authority-identity, credential-scope, tcp-listener-address, ticket, \
+const KEYS: &str = "the keys are name, identity, project, authority-identity, credential-scope, tcp-listener-address, status-endpoint, ticket, \
                     foreground, exit-on-eof, policies, relays, variables";
 /// What nodes of the reference also do and ours do not. Left out, the node would be another one than was asked for.
-const UNSERVED: [&str; 19] = [
+const UNSERVED: [&str; 18] = [
     "tcp-inlets",
     "tcp-inlet",
     "tcp-outlets",
@@ -31,7 +31,6 @@ const UNSERVED: [&str; 19] = [
     "launch-config",
     "http-server",
     "enable-http-server",
-    "status-endpoint",
     "udp",
     "udp-listener-address",
     "opentelemetry-context",
@@ -49,6 +48,7 @@ pub(super) struct Configuration {
     pub(super) authority_identity: Option<String>,
     pub(super) credential_scope: Option<String>,
     pub(super) tcp_listener_address: Option<String>,
+    pub(super) status_endpoint: Option<String>,
     pub(super) ticket: Option<Zeroizing<String>>,
     pub(super) foreground: bool,
     pub(super) exit_on_eof: bool,
@@ -102,6 +102,7 @@ impl Configuration {
             "authority-identity" => &mut self.authority_identity,
             "credential-scope" => &mut self.credential_scope,
             "tcp-listener-address" => &mut self.tcp_listener_address,
+            "status-endpoint" => &mut self.status_endpoint,
             _ => return self.take_other(key, written, value),
         };
         once(place.is_none(), written)?;
@@ -327,6 +328,7 @@ name: $GIVEN
 identity: ${OWN}
 project: demo # where it enrols
 tcp_listener_address: $HOST:$PORT
+status-endpoint: $HOST:0
 ticket: ./ticket
 exit-on-eof: true
 skip-is-running-check: true
@@ -349,6 +351,7 @@ relays:
             identity: Some("own".to_owned()),
             project: Some("demo".to_owned()),
             tcp_listener_address: Some("127.0.0.1:4000".to_owned()),
+            status_endpoint: Some("127.0.0.1:0".to_owned()),
             ticket: Some("./ticket".to_owned().into()),
             exit_on_eof: true,
             policies: [

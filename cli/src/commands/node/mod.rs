@@ -72,6 +72,9 @@ fn create(context: &Context, create: Create) -> Result<Report> {
     let setup = Setup::read(create)?;
     let (foreground, with_input) = (setup.create.foreground, setup.create.exit_on_eof);
     let plan = setup.plan(context)?;
+    if let Some(at) = plan.status_endpoint()?.filter(|at| !at.ip().to_canonical().is_loopback()) {
+        context.output.note(&format!("whoever gets to `{at}` can read how the node is"));
+    }
     match (foreground, with_input) {
         (true, true) => serve::run(context, plan, EndsWith::Input),
         (true, false) => serve::run(context, plan, EndsWith::Nothing),

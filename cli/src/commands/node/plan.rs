@@ -69,7 +69,10 @@ impl Plan {
         let listen = create.tcp_listener_address.clone().unwrap_or_else(|| ANY_PORT.to_owned());
         address(&listen)?;
         let trust = trusted(home, &create.trust)?;
-        let record = NodeRecord { listen, policies: kept.policies, relays: kept.relays, ..trust };
+        create.status_endpoint.as_deref().map(address).transpose()?;
+        let status_endpoint = create.status_endpoint.clone();
+        let record =
+            NodeRecord { listen, status_endpoint, policies: kept.policies, relays: kept.relays, ..trust };
         let mut plan = Self { name, identity, record, said: Said::default(), log_format: create.log_format };
         if let Some(said) = &create.said {
             plan.say(serde_json::from_str(said)?);
@@ -111,6 +114,10 @@ impl Plan {
         address(&self.record.listen)
     }
 
+    pub(super) fn status_endpoint(&self) -> Result<Option<SocketAddr>> {
+        self.record.status_endpoint.as_deref().map(address).transpose()
+    }
+
     /// The arguments that start the same plan in another process.
     pub(super) fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["--output=json".into(), "--no-input".into()];
@@ -123,6 +130,7 @@ impl Plan {
             ("--project", &self.record.project),
             ("--authority-identity", &self.record.authority),
             ("--credential-scope", &self.record.credential_scope),
+            ("--status-endpoint", &self.record.status_endpoint),
         ] {
             if let Some(value) = value {
                 pair(option, value);

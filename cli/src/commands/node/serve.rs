@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use authority::http::Server;
 use home::control::ControlSocket;
 use home::{Home, Name, NewKey, ServerRecord, Writer};
 use serde_json::json;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -139,8 +141,10 @@ async fn serve(context: &Context, plan: &Plan, identity: Name, ends_with: EndsWi
     let address = listen(&home, plan, &service).await?;
     service.want_relays(&plan.record.relays)?;
     service.keep_relays().await;
+    let status = tell_status(&home, plan, &service).await?;
     let record = ServerRecord {
         tcp_address: Some(address.to_string()),
+        http_address: status.as_ref().map(|status| status.local_addr().to_string()),
         node: Some(plan.record.clone()),
         ..record(&identity)?
     };
@@ -168,6 +172,9 @@ async fn serve(context: &Context, plan: &Plan, identity: Name, ends_with: EndsWi
         never = keep_relays(&service) => match never {},
     };
     tracing::info!("ending: {why}");
+    if let Some(status) = status {
+        status.stop().await;
+    }
     service.stop().await;
     // Waits for who is being answered: messages that are waited for end with the node.
     let socket = tokio::task::spawn_blocking(move || drop(socket));
@@ -197,6 +204,24 @@ async fn listen(home: &Home, plan: &Plan, service: &Service) -> Result<SocketAdd
         return Ok(address);
     }
     service.listen(told).await
+}
+
+/// Says over HTTP how the node is, where that was asked for.
+async fn tell_status(home: &Home, plan: &Plan, service: &Arc<Service>) -> Result<Option<Server>> {
+    let Some(at) = plan.status_endpoint()? else { return Ok(None) };
+    let listener = TcpListener::bind(at).await.map_err(|e| {
+        Error::new(Kind::Unavailable, format!("`{at}` cannot be listened at: {e}"))
+            .with_hint("name another address with --status-endpoint, or leave it out")
+    })?;
+    let (home, name, service) = (home.clone(), plan.name.clone(), Arc::clone(service));
+    let show = move || {
+        let shown = home.server(&name).map_err(Error::from);
+        let shown = shown.and_then(|(record, running)| {
+            show::json_node(&home, &name, (&record, running), Some(&service.summary()))
+        });
+        shown.ok().map(|shown| shown.to_string())
+    };
+    Ok(Some(Server::start_show(listener, show)?))
 }
 
 fn record(identity: &Name) -> Result<ServerRecord> {

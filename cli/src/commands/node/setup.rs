@@ -52,6 +52,9 @@ impl Setup {
         create.name = create.name.or(read.name);
         create.identity = create.identity.or(read.identity);
         create.tcp_listener_address = create.tcp_listener_address.or(read.tcp_listener_address);
+        if !create.no_status_endpoint {
+            create.status_endpoint = create.status_endpoint.or(read.status_endpoint);
+        }
         create.foreground |= read.foreground;
         create.exit_on_eof |= read.exit_on_eof;
         let trust = &mut create.trust;

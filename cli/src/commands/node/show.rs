@@ -1,7 +1,7 @@
 //! `node show`, and what a node that was started comes back with.
 
 use home::control::{Ask, ask};
-use home::{Home, Name};
+use home::{Home, Name, ServerRecord};
 use serde_json::{Value, json};
 
 use crate::commands::server::{json_server, multiaddr, plain_server};
@@ -12,19 +12,9 @@ use crate::output::{Report, table};
 pub(super) fn local(home: &Home, name: &Name) -> Result<Report> {
     let (record, running) = home.server(name)?;
     let status = if running { ask(&home.control_socket(name), &Ask::Status).ok() } else { None };
-    let identifier =
-        home.identity(&Name::new(&record.identity)?).map(|record| record.identifier().to_string()).ok();
-    let mut json = json_server(home, name, &record, running)?;
     let node = status.as_ref().and_then(|status| status.get("node")).cloned();
-    if let Value::Object(map) = &mut json {
-        map.insert("identifier".to_owned(), json!(identifier));
-        let parts = ["transports", "secure_channel_listeners", "services"];
-        for part in parts {
-            let found = node.as_ref().and_then(|node| node.get(part)).cloned();
-            map.insert(part.to_owned(), found.unwrap_or_else(|| json!([])));
-        }
-    }
-    let mut rows = vec![("identifier", identifier.unwrap_or_else(|| "?".to_owned()))];
+    let json = json_node(home, name, (&record, running), node.as_ref())?;
+    let mut rows = vec![("identifier", identifier(home, &record)?.unwrap_or_else(|| "?".to_owned()))];
     rows.extend(multiaddr(&record).filter(|_| running).map(|route| ("route", route)));
     if let Some(node) = &node {
         let names = |part: &str, field: &str| {
@@ -43,6 +33,28 @@ pub(super) fn local(home: &Home, name: &Name) -> Result<Report> {
     }
     let plain = format!("{}\n{}", plain_server(home, name, &record, running)?, table(&rows));
     Ok(Report::new(plain, json))
+}
+
+fn identifier(home: &Home, record: &ServerRecord) -> Result<Option<String>> {
+    Ok(home.identity(&Name::new(&record.identity)?).map(|record| record.identifier().to_string()).ok())
+}
+
+/// The same in JSON, with what the node says of itself when it runs.
+pub(super) fn json_node(
+    home: &Home,
+    name: &Name,
+    (record, running): (&ServerRecord, bool),
+    said: Option<&Value>,
+) -> Result<Value> {
+    let mut json = json_server(home, name, record, running)?;
+    if let Value::Object(map) = &mut json {
+        map.insert("identifier".to_owned(), json!(identifier(home, record)?));
+        for part in ["transports", "secure_channel_listeners", "services"] {
+            let found = said.and_then(|node| node.get(part)).cloned();
+            map.insert(part.to_owned(), found.unwrap_or_else(|| json!([])));
+        }
+    }
+    Ok(json)
 }
 
 /// What `node create` comes back with.

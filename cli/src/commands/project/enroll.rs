@@ -46,6 +46,7 @@ fn by_ticket(context: &Context, enroll: &Enroll, ticket: Option<TicketText>) -> 
             ca,
         )?,
     };
+    let place = place.waiting(enroll.timeout);
     let name = identity(context, wanted)?;
     let client = place.client(context, &name)?;
     // Whoever is a member at the authority knows of it here.
@@ -72,10 +73,10 @@ fn by_ticket(context: &Context, enroll: &Enroll, ticket: Option<TicketText>) -> 
     let stored = StoredCredential {
         subject: granted.verified.subject(),
         issuer: granted.verified.issuer(),
-        scope: place.project.as_ref().map_or_else(
-            || format!("authority-{}", granted.verified.issuer()),
-            |project| format!("project-member-{}", project.identifier),
-        ),
+        scope: place
+            .project
+            .as_ref()
+            .map_or_else(|| format!("authority-{}", granted.verified.issuer()), super::scope),
         credential: hex.clone(),
     };
     let writer = context.writer()?;

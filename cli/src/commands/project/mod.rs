@@ -1,5 +1,6 @@
 //! `project …`
 
+mod delete;
 pub(crate) mod enroll;
 mod import;
 pub(crate) mod member;
@@ -21,8 +22,9 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
         Verb::Ticket(ticket) => ticket::run(context, &ticket),
         Verb::Enroll(enroll) => enroll::run(context, &enroll),
         Verb::Import(import) => import::run(context, &import),
-        Verb::List => list(context),
+        Verb::List(_) => list(context),
         Verb::Show(show) => self::show(context, &show),
+        Verb::Delete(delete) => delete::run(context, &delete),
     }
 }
 
@@ -45,6 +47,11 @@ fn list(context: &Context) -> Result<Report> {
 fn show(context: &Context, show: &Show) -> Result<Report> {
     let project = context.read()?.project_or_default(show.name.as_deref())?;
     Ok(Report::new(plain_project(&project), json_project(&project)).machine(project.identifier))
+}
+
+/// The scope under which a member's credential of a project is stored.
+fn scope(project: &ProjectRecord) -> String {
+    format!("project-member-{}", project.identifier)
 }
 
 fn authority_of(project: &ProjectRecord) -> Option<String> {

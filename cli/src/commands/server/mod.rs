@@ -100,7 +100,11 @@ pub(crate) fn plain_server(home: &Home, name: &Name, record: &ServerRecord, runn
         }
     };
     row("project", &record.project);
-    row("http", &record.url().unwrap_or_default());
+    let is_node = record.node.is_some();
+    row(
+        if is_node { "status" } else { "http" },
+        &record.url().filter(|_| running || !is_node).unwrap_or_default(),
+    );
     row("tcp", record.tcp_address.as_deref().filter(|_| running).unwrap_or_default());
     row("secure channels", &channel_route(record).unwrap_or_default());
     row("store", &record.store);
@@ -123,6 +127,7 @@ pub(crate) fn json_server(home: &Home, name: &Name, record: &ServerRecord, runni
         json!({
             "is_default": home.default_node()?.as_ref() == Some(name),
             "tcp_address": record.tcp_address.as_ref().filter(|_| running),
+            "status_endpoint_address": record.http_address.as_ref().filter(|_| running),
             "route": { "short": format!("/node/{name}"), "verbose": multiaddr(record).filter(|_| running) },
         })
     } else {
