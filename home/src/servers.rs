@@ -78,6 +78,9 @@ pub struct NodeRecord {
 pub struct RelayRecord {
     /// The way to the other node.
     pub at: String,
+    /// What the relay is called there, when that is not its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// Whom the other node may be; anybody when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorized: Vec<String>,

@@ -149,6 +149,14 @@ step $OCKAM message send hello --from n3 --to /node/n2/service/forward_to_blue/s
 step sh -c "$OCKAM secure-channel create --from n3 --to /node/n2/service/forward_to_blue/service/api | $OCKAM message send hello --from n3 --to -/service/uppercase"
 step $OCKAM relay delete blue --at n1 --yes
 step $OCKAM relay delete blue --at n1 --yes
+step $OCKAM relay create red --at n2 --to /node/n1 --relay-address wine
+step $OCKAM relay show red --at n1 --output json
+step $OCKAM message send hello --from n3 --to /node/n2/service/forward_to_wine/service/uppercase
+step $OCKAM relay create blue --at n2 --to n1 --project-relay
+step $OCKAM relay create later --at /ip4/127.0.0.1/tcp/1 --to n1 --no-connection-wait
+step $OCKAM relay show later --at n1 --output json
+step $OCKAM relay create later --at /ip4/127.0.0.1/tcp/1 --to n1 --no-connection-wait
+step $OCKAM relay delete later --at n1 --yes --output json
 
 step $OCKAM policy create --at n1 --resource echo --allow '(= subject.role "member")'
 step $OCKAM policy create --at n1 --resource-type echoer --allow 'role=member' --output json

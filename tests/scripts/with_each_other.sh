@@ -11,7 +11,7 @@ OURS=$("$KMS" identity create ours)
 "$KMS" node create ours --identity ours --tcp-listener-address "127.0.0.1:$PORT2"
 AT_THEIRS=/ip4/127.0.0.1/tcp/$PORT1 AT_OURS=/ip4/127.0.0.1/tcp/$PORT2
 
-# Messages, channels and relays, in each direction.
+# Messages and channels, in each direction.
 is 'a message to us' "$("$OCKAM" message send hello --from theirs --to "$AT_OURS/service/uppercase")" HELLO
 is 'a message to them' "$("$KMS" message send hello --from ours --to "$AT_THEIRS/service/uppercase")" HELLO
 CHANNEL=$("$OCKAM" secure-channel create --from theirs --to "$AT_OURS/service/api" --authorized "$OURS")
@@ -20,6 +20,47 @@ CHANNEL=$("$KMS" secure-channel create --from ours --to "$AT_THEIRS/service/api"
 is 'through our channel' "$("$KMS" message send hello --from ours --to "$CHANNEL/service/uppercase")" HELLO
 is 'a channel for one message' "$("$OCKAM" message send hello --to "$AT_OURS/secure/api/service/uppercase")" HELLO
 is 'a channel for one of ours' "$("$KMS" message send hello --to "$AT_THEIRS/secure/api/service/uppercase")" HELLO
+
+# Relays of each at the other, over TCP and through a channel, reached by a third node of either.
+"$OCKAM" node create third
+"$KMS" node create third
+reached() {
+  is "$1: their message" "$("$OCKAM" message send hello --from third --to "$2/service/uppercase")" HELLO
+  is "$1: our message" "$("$KMS" message send hello --from third --to "$2/service/uppercase")" HELLO
+  CHANNEL=$("$OCKAM" secure-channel create --from third --to "$2/service/api" --authorized "$3")
+  is "$1: their channel" "$("$OCKAM" message send hello --from third --to "$CHANNEL/service/uppercase")" HELLO
+  CHANNEL=$("$KMS" secure-channel create --from third --to "$2/service/api" --authorized "$3")
+  is "$1: our channel" "$("$KMS" message send hello --from third --to "$CHANNEL/service/uppercase")" HELLO
+}
+answers() { [ "$("$KMS" message send hello --from third --to "$1/service/uppercase" --timeout 1s)" = HELLO ]; }
+again() {
+  TRIES=0
+  until answers "$2"; do
+    TRIES=$((TRIES + 1))
+    [ "$TRIES" -lt 120 ] || { echo "$1: is not registered anew"; exit 1; }
+  done
+}
+gone() { ! answers "$2" || { echo "$1: is still there"; exit 1; }; }
+is 'their relay' "$("$OCKAM" relay create blue --at "$AT_OURS" --to theirs)" /service/forward_to_blue
+reached 'their relay' "$AT_OURS/service/forward_to_blue" "$THEIRS"
+is 'their relay in a channel' "$("$OCKAM" relay create red --at "$AT_OURS/secure/api" --to theirs --relay-address wine)" /service/forward_to_wine
+reached 'their relay in a channel' "$AT_OURS/service/forward_to_wine" "$THEIRS"
+"$KMS" node stop ours
+"$KMS" node start ours
+again 'their relay' "$AT_OURS/service/forward_to_blue"
+again 'their relay in a channel' "$AT_OURS/service/forward_to_wine"
+"$OCKAM" relay delete blue --at theirs --yes
+gone 'their relay' "$AT_OURS/service/forward_to_blue"
+is 'our relay' "$("$KMS" relay create blue --at "$AT_THEIRS" --to ours)" /service/forward_to_blue
+reached 'our relay' "$AT_THEIRS/service/forward_to_blue" "$OURS"
+is 'our relay in a channel' "$("$KMS" relay create red --at "$AT_THEIRS/secure/api" --to ours --relay-address wine)" /service/forward_to_wine
+reached 'our relay in a channel' "$AT_THEIRS/service/forward_to_wine" "$OURS"
+"$OCKAM" node stop theirs
+"$OCKAM" node start theirs
+again 'our relay' "$AT_THEIRS/service/forward_to_blue"
+again 'our relay in a channel' "$AT_THEIRS/service/forward_to_wine"
+"$KMS" relay delete blue --at ours --yes
+gone 'our relay' "$AT_THEIRS/service/forward_to_blue"
 
 # Our authority, their clients: an imported project, a ticket, enrolment, members.
 ISSUER=$("$KMS" identity create issuer)

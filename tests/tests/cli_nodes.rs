@@ -18,7 +18,7 @@ use ockam_kms_tests::cli::session::Session;
 use ockam_kms_tests::ockam_kms;
 use ockam_kms_tests::softhsm::{MODULE, PIN, SoftHsm};
 use ockam_kms_tests::swtpm::Swtpm;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Somebody whom nobody is.
 const NOBODY: &str = "I0000000000000000000000000000000000000000000000000000000000000000";
@@ -135,6 +135,46 @@ fn a_relay_is_registered_anew_when_its_node_is_back() {
     }
     let shown = kms.run_apart(&["relay", "show", "blue", "--at", "n1", "--output", "json"], b"");
     assert_eq!(shown.code(0).json()["connection_status"], "Up");
+}
+
+#[test]
+fn a_relay_has_another_name_there_and_need_not_be_waited_for() {
+    let kms = nodes(&["n1", "n2"]);
+    let at2 = format!("/ip4/127.0.0.1/tcp/{}", tcp_address(&kms, "n2").rsplit(':').next().unwrap());
+    let create = ["relay", "create", "--to", "/node/n1", "--timeout", LONG];
+    // At a node by its name alone.
+    let sky = ["blue", "--at", "n2", "--relay-address", "sky", "--project-relay"];
+    assert_eq!(run(&kms, &[&create[..], &sky].concat()), "/service/forward_to_sky");
+    assert_eq!(shout(&kms, "n2", "/service/forward_to_sky/service/uppercase"), "HELLO");
+    assert_silent(&kms, "n1", &format!("{at2}/service/forward_to_blue/service/uppercase"));
+    let shown = |name| kms.run_apart(&["relay", "show", name, "--at", "n1", "--output", "json"], b"").json();
+    assert_eq!((&shown("blue")["name"], &shown("blue")["connection_status"]), (&json!("blue"), &json!("Up")));
+    assert_eq!(shown("blue")["remote_address"], "/service/forward_to_sky");
+    // At one that is not there yet: who waits is told so, who does not has a relay as soon as it is.
+    run(&kms, &["node", "stop", "n2"]);
+    let red = [&create[..], &["red", "--at", &at2, "--output", "json"]].concat();
+    assert_eq!(kms.run_apart(&red, b"").code(69).json()["error"]["kind"], "unavailable");
+    let red = kms.run_apart(&[&red[..], &["--no-connection-wait"]].concat(), b"").code(0).json();
+    assert_eq!((&red["connection_status"], &red["remote_address"]), (&json!("Down"), &json!(null)));
+    assert_eq!(shown("red")["name"], "red");
+    let _ = kms.run_apart(&[&create[..], &["red", "--at", &at2]].concat(), b"").code(73);
+    run(&kms, &["node", "start", "n2"]);
+    let start = Instant::now();
+    for name in ["red", "sky"] {
+        let to = format!("/service/forward_to_{name}/service/uppercase");
+        let asked = ["message", "send", "hello", "--from", "n2", "--to", &to, "--timeout", SHORT];
+        while kms.run_apart(&asked, b"").code != 0 {
+            assert!(start.elapsed() < Duration::from_secs(120), "`{name}` is not registered");
+        }
+    }
+    // Without a project there is no node that it would be at.
+    let refused = kms.run_apart(&create, b"").code(64);
+    assert!(refused.stderr.contains("--at /node/n2"), "{}", refused.stderr);
+    for bad in ["", "a/b", "a\nb", &"x".repeat(5000)] {
+        let _ = kms
+            .run_apart(&[&create[..], &["green", "--at", "n2", "--relay-address", bad]].concat(), b"")
+            .code(64);
+    }
 }
 
 #[test]

@@ -115,6 +115,11 @@ fn the_node_of_a_project_is_met_as_itself_and_asks_for_a_credential() {
     let through = run(&kms, &[&create[..], &["/project/demo/service/api"]].concat());
     let to = format!("{through}/service/uppercase");
     assert_eq!(send(&kms, &["--to", &to, "--from", "n1", "--timeout", LONG]).code(0).stdout, "HELLO");
+    // Where nothing else is said, a relay is there.
+    let relay = run(&kms, &["relay", "create", "--to", "n1", "--timeout", LONG]);
+    assert_eq!(relay, "/service/forward_to_default");
+    let to = format!("/project/demo{relay}/service/uppercase");
+    assert_eq!(send(&kms, &["--to", &to, "--timeout", LONG]).code(0).stdout, "HELLO");
     let _ = import(kms.at("stranger"), &own, &route);
     assert!(send(&kms, &[&echo[..], &["--timeout", SHORT]].concat()).code(69).stderr.contains("no answer"));
     // Somebody else at the same place is not the project.

@@ -31,9 +31,19 @@ pub(crate) struct Create {
     /// The node that is reached through it
     #[arg(long, value_name = "NODE")]
     pub(crate) to: Option<String>,
-    /// The way to the node that has the relay
+    /// The way to the node that has the relay, or the name of a node of this home; the node of the default project when none is
+    /// given
     #[arg(long, value_name = "ROUTE", allow_hyphen_values = true)]
-    pub(crate) at: String,
+    pub(crate) at: Option<String>,
+    /// What the relay is called there, where its address is `forward_to_ADDRESS`; its name when none is given
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) relay_address: Option<String>,
+    /// Do not wait for the other node: the relay is registered as soon as that takes it
+    #[arg(long)]
+    pub(crate) no_connection_wait: bool,
+    /// Accepted for scripts that pass it, and changes nothing: `--at` says whether it is at a project
+    #[arg(long)]
+    pub(crate) project_relay: bool,
     #[command(flatten)]
     pub(crate) party: Party,
     #[command(flatten)]

@@ -1,12 +1,13 @@
 //! `relay …`
 
+use home::Home;
 use home::control::{NodeAsk, PartyAsk};
 use serde_json::{Value, json};
 
 use super::node::ask::{Asked, authorized, field, listed, looked_up, pick};
 use crate::args::relay::{Create, Verb};
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output::{Report, table};
 
 pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
@@ -36,16 +37,37 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
 fn create(context: &Context, create: Create) -> Result<Report> {
     let asked = Asked::find(context, create.to.as_deref())?;
     let ask = NodeAsk::CreateRelay {
-        to: looked_up(context.home()?, &create.at)?,
+        to: way(context.home()?, create.at.as_deref())?,
         name: create.name,
+        address: create.relay_address,
         party: PartyAsk { identity: create.party.identity, credential: None },
         authorized: authorized(context.home()?, &create.party.authorized)?,
-        wait: create.wait.millis(),
+        wait: (!create.no_connection_wait).then(|| create.wait.millis()),
     };
     let relay = asked.ask_within(ask, create.wait.timeout)?;
+    let name = field(&relay, "name");
+    if create.no_connection_wait {
+        let plain = format!("the relay `{name}` is registered as soon as the other node takes it");
+        return Ok(Report::new(plain, bare(relay)));
+    }
     let remote = field(&relay, "remote_address");
-    let plain = format!("the relay `{}` is registered\n{remote}", field(&relay, "name"));
+    let plain = format!("the relay `{name}` is registered\n{remote}");
     Ok(Report::new(plain, bare(relay)).machine(remote))
+}
+
+/// The way to the node that has a relay, from how it is typed: a name without a slash is a node's.
+fn way(home: &Home, typed: Option<&str>) -> Result<String> {
+    match typed {
+        Some(name) if !name.contains('/') => looked_up(home, &format!("/node/{name}")),
+        Some(route) => looked_up(home, route),
+        None => {
+            let project = home.defaults()?.project.ok_or_else(|| {
+                Error::usage("the way to the node that has the relay is not given")
+                    .with_hint("as in --at /node/n2; without, it is at the node of the default project")
+            })?;
+            looked_up(home, &format!("/project/{project}"))
+        }
+    }
 }
 
 /// A relay where the reference has the name of the address alone: what `create` and `list` print.

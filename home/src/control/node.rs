@@ -112,12 +112,15 @@ pub enum NodeAsk {
         to: String,
         /// The name of the relay.
         name: String,
+        /// What it is called at the other node, when that is not its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
         /// Who the node is in channels that the way opens.
         party: PartyAsk,
         /// The identifiers that the other node may have; any when there are none.
         authorized: Vec<String>,
-        /// How long it may take.
-        wait: u64,
+        /// How long it may take; nothing when it is not waited for.
+        wait: Option<u64>,
     },
     /// To list the relays that it has at other nodes.
     Relays,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use channel::{Address, Route};
+use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -27,6 +28,12 @@ const QUEUE_WAIT: Duration = Duration::from_secs(5);
 pub(super) const STALL_WAIT: Duration = Duration::from_secs(30);
 /// How long the first byte of the other side may take.
 const VERSION_WAIT: Duration = Duration::from_secs(10);
+/// When a line that is silent is asked whether the other end is still there, how soon again, and how often before it has ended.
+/// One that was cut without a word is known to be after a minute: what goes over it ends, and relays are registered anew. The
+/// reference's nodes take seven for that, and so send pings of their own.
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_AGAIN: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMES: u32 = 3;
 /// What is read at once of small frames.
 const BUFFER: usize = 16 * 1024;
 /// Frames longer than this have their payload read to where it stays, and this much of them before.
@@ -122,13 +129,12 @@ impl Sender {
     }
 }
 
-pub(super) fn keep_alive(stream: &TcpStream) {
-    use rustix::net::sockopt;
-    // As the reference sets them. A system that does not know one of them keeps its own.
+/// Has the system ask the other end whether it is still there. A system that does not know one of the options keeps its own.
+fn keep_alive(stream: &TcpStream) {
     let _ = sockopt::set_socket_keepalive(stream, true);
-    let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(300));
-    let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(75));
-    let _ = sockopt::set_tcp_keepcnt(stream, 2);
+    let _ = sockopt::set_tcp_keepidle(stream, KEEP_ALIVE_AFTER);
+    let _ = sockopt::set_tcp_keepintvl(stream, KEEP_ALIVE_AGAIN);
+    let _ = sockopt::set_tcp_keepcnt(stream, KEEP_ALIVE_TIMES);
 }
 
 impl Node {
@@ -140,6 +146,7 @@ impl Node {
         place_taken: Option<OwnedSemaphorePermit>,
     ) -> std::io::Result<TcpConnectionInfo> {
         stream.set_nodelay(true)?;
+        keep_alive(&stream);
         let address = Self::random_address().map_err(std::io::Error::other)?;
         let info = TcpConnectionInfo {
             address: address.clone(),
@@ -270,4 +277,23 @@ pub(super) async fn within<T>(
     doing: impl Future<Output = std::io::Result<T>>,
 ) -> std::io::Result<T> {
     tokio::time::timeout(wait, doing).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_line_is_asked_after() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(!sockopt::socket_keepalive(&stream).unwrap());
+        keep_alive(&stream);
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), KEEP_ALIVE_AFTER);
+        assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), KEEP_ALIVE_AGAIN);
+        assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), KEEP_ALIVE_TIMES);
+    }
 }

@@ -90,7 +90,6 @@ impl Node {
             .await
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
             .map_err(failed)?;
-        connection::keep_alive(&stream);
         self.run_connection(stream, None, None).map_err(failed)
     }
 

@@ -182,7 +182,8 @@ impl Node {
         }
     }
 
-    /// Takes nothing more from a relay. The other node keeps its address until the connection ends.
+    /// Gives a relay up. The other node keeps its address until the connection or channel that it was registered through ends,
+    /// and until then brings here what is sent there: who wants none of it any more ends that, too.
     ///
     /// # Errors
     /// [`Kind::NotFound`].

@@ -12,119 +12,18 @@
 
 mod common;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use channel::{AnyPeer, Only, Presentation, Renewed};
+use channel::{AnyPeer, Only, Renewed};
+use common::nodes::{WAIT, local, our_node, their_node, way};
 use common::{ED25519, Ours, P256, PAIRS, ROUND_TRIPS, in_node, ours_of, theirs};
-use node::multiaddr::MultiAddr;
-use node::workers::{Echo, Hop, Uppercase};
-use node::{Address, Admission, ChannelOptions, Forwarding, Node, NodeOptions, Party, Pending, Route, Runs};
-use ockam_core::{Any, NeutralMessage, Routed, Worker, async_trait, route};
-use ockam_identity::models::Identifier;
-use ockam_identity::{
-    SecureChannelListenerOptions, SecureChannelOptions, SecureChannels, TrustIdentifierPolicy,
-    secure_channels,
-};
-use ockam_node::Context;
-use ockam_transport_tcp::{TcpConnectionOptions, TcpListenerOptions, TcpTransport};
-use vault::{Agreer, Algorithm};
-
-const WAIT: Duration = Duration::from_secs(60);
-
-/// Their worker that sends back what it was sent.
-struct TheirEcho;
-
-#[async_trait]
-impl Worker for TheirEcho {
-    type Context = Context;
-    type Message = Any;
-
-    async fn handle_message(
-        &mut self,
-        context: &mut Context,
-        message: Routed<Any>,
-    ) -> ockam_core::Result<()> {
-        let message = message.into_local_message();
-        context.send(message.return_route().clone(), NeutralMessage::from(message.into_payload())).await
-    }
-}
-
-/// Their bridge.
-struct TheirHop;
-
-#[async_trait]
-impl Worker for TheirHop {
-    type Context = Context;
-    type Message = Any;
-
-    async fn handle_message(
-        &mut self,
-        context: &mut Context,
-        message: Routed<Any>,
-    ) -> ockam_core::Result<()> {
-        let own = context.primary_address().clone();
-        context.forward(message.into_local_message().step_forward(own)?).await
-    }
-}
-
-impl Party for Ours {
-    fn present(&self) -> Pending<'_, (Presentation, Agreer)> {
-        Box::pin(async move { Ok((self.shown(), self.key.clone())) })
-    }
-}
-
-/// Dials everything that is on the loopback.
-struct Loopback;
-
-impl Forwarding for Loopback {
-    fn may_dial(&self, to: &str) -> bool {
-        to.starts_with("127.0.0.1:")
-    }
-}
-
-fn local(name: &str) -> Address {
-    Address::local(name)
-}
-
-/// A node of ours with a listener of channels, and where it listens.
-async fn our_node(options: ChannelOptions) -> (Node, SocketAddr) {
-    let node = Node::new(NodeOptions { forwarding: Arc::new(Loopback), ..NodeOptions::default() });
-    let admission = Admission::local().tcp().of_listener(&local("api"));
-    node.start_worker(local("echo"), Echo, admission.clone(), Runs::Inline).unwrap();
-    node.start_worker(local("uppercase"), Uppercase, admission.clone(), Runs::Inline).unwrap();
-    node.listen_channels(local("api"), options, admission).unwrap();
-    let socket = node.listen_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap().socket;
-    (node, socket)
-}
-
-/// A node of theirs with `api`, `echo` and `hop`, and where it listens.
-async fn their_node(
-    context: &Context,
-    crates: &SecureChannels,
-    tcp: &TcpTransport,
-    who: &Identifier,
-    wanted: &Identifier,
-) -> SocketAddr {
-    let listening = TcpListenerOptions::new();
-    let spawner = listening.spawner_flow_control_id();
-    let listener = tcp.listen("127.0.0.1:0", listening).await.unwrap();
-    let options = SecureChannelListenerOptions::new()
-        .with_trust_policy(TrustIdentifierPolicy::new(wanted.clone()))
-        .as_consumer(&spawner);
-    let channels = crates.create_secure_channel_listener(context, who, "api", options).unwrap();
-    context.start_worker("echo", TheirEcho).unwrap();
-    context.start_worker("hop", TheirHop).unwrap();
-    context.flow_controls().add_consumer(&"echo".into(), channels.flow_control_id());
-    context.flow_controls().add_consumer(&"hop".into(), &spawner);
-    *listener.socket_address()
-}
-
-fn way(over: &[SocketAddr], then: &str) -> MultiAddr {
-    let nodes: String = over.iter().map(|one| format!("/ip4/{}/tcp/{}", one.ip(), one.port())).collect();
-    format!("{nodes}{then}").parse().unwrap()
-}
+use node::workers::Hop;
+use node::{Admission, ChannelOptions, Party, Route, Runs};
+use ockam_core::{NeutralMessage, route};
+use ockam_identity::{SecureChannelOptions, TrustIdentifierPolicy, secure_channels};
+use ockam_transport_tcp::{TcpConnectionOptions, TcpTransport};
+use vault::Algorithm;
 
 fn said(at: usize) -> Vec<u8> {
     vec![u8::try_from(at % 251).unwrap(); at % 97 * 31]

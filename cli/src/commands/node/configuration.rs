@@ -246,11 +246,12 @@ fn relays(key: &str, item: Value) -> Result<Vec<(String, RelayRecord)>> {
     let Value::Object(named) = item else { return Ok(vec![(scalar(key, item)?, RelayRecord::default())]) };
     let mut all = Vec::new();
     for (name, item) in named {
-        let [at, authorized] = fields(key, item, ["at", "authorized"])?;
+        let [at, address, authorized] = fields(key, item, ["at", "relay-address", "authorized"])?;
+        let address = address.map(|address| scalar(key, address)).transpose()?;
         let at = at.map(|at| scalar(key, at)).transpose()?.unwrap_or_default();
         let authorized = authorized.map_or_else(Vec::new, items);
         let authorized = authorized.into_iter().map(|one| scalar(key, one)).collect::<Result<_>>()?;
-        all.push((name, RelayRecord { at, authorized }));
+        all.push((name, RelayRecord { at, address, authorized }));
     }
     Ok(all)
 }
@@ -341,9 +342,11 @@ relays:
   - blue: {at: /node/n2, authorized: [alice, bob]}
     red:
       at: /project/demo
+      relay_address: crimson
 ";
-        let relay = |at: &str, authorized: &[&str]| RelayRecord {
+        let relay = |at: &str, address: Option<&str>, authorized: &[&str]| RelayRecord {
             at: at.to_owned(),
+            address: address.map(str::to_owned),
             authorized: authorized.iter().map(ToString::to_string).collect(),
         };
         let wanted = Configuration {
@@ -360,9 +363,9 @@ relays:
             ]
             .into(),
             relays: [
-                ("blue".to_owned(), relay("/node/n2", &["alice", "bob"])),
-                ("default".to_owned(), relay("", &[])),
-                ("red".to_owned(), relay("/project/demo", &[])),
+                ("blue".to_owned(), relay("/node/n2", None, &["alice", "bob"])),
+                ("default".to_owned(), relay("", None, &[])),
+                ("red".to_owned(), relay("/project/demo", Some("crimson"), &[])),
             ]
             .into(),
             ..Configuration::default()

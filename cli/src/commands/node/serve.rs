@@ -188,7 +188,8 @@ async fn serve(context: &Context, plan: &Plan, identity: Name, ends_with: EndsWi
 /// Looks after the node's relays for as long as it lives.
 async fn keep_relays(service: &Service) -> Infallible {
     loop {
-        tokio::time::sleep(RELAYS).await;
+        // Looked after from time to time, and at once when there is a new one.
+        let _ = timeout(RELAYS, service.relay_wanted()).await;
         service.keep_relays().await;
     }
 }

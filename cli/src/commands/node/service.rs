@@ -20,6 +20,7 @@ use node::workers::{Echo, Hop, RelayInfo, RelayService, Uppercase};
 use node::{Address, Admission, ChannelOptions, Node, NodeOptions, Policies, Resolved, Resource, Runs};
 use policy_lang::Policy;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::party::{HomeParty, HomeTrust, Remembers, identifiers};
 use super::plan;
@@ -47,6 +48,8 @@ pub(super) struct Service {
     policies: Policies,
     relay_peers: Arc<RelayPeers>,
     kept: Mutex<Kept>,
+    /// A relay is there that is to be registered without anybody waiting for it.
+    relay_wanted: Notify,
 }
 
 /// What was made by hand.
@@ -96,6 +99,7 @@ impl Service {
             policies,
             relay_peers,
             kept: Mutex::default(),
+            relay_wanted: Notify::new(),
         })
     }
 

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+pub(crate) mod nodes;
+
 use std::sync::Arc;
 
 use channel::Presentation;

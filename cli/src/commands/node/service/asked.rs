@@ -82,9 +82,10 @@ impl Service {
                 let json = |one: &node::WorkerInfo| json!({ "addr": text(&one.address), "type": one.kind });
                 Ok(workers.iter().map(json).collect())
             }
-            NodeAsk::CreateRelay { to, name, party, authorized, wait: within } => {
+            NodeAsk::CreateRelay { to, name, address, party, authorized, wait: within } => {
                 let authorized = identifiers(&authorized)?;
-                self.create_relay(&to, &name, party, authorized, wait(within)).await
+                let relay = KeptRelay::new(to, address, party, authorized);
+                self.create_relay(&name, relay, within.map(wait)).await
             }
             NodeAsk::Relays => Ok(self.relays()),
             NodeAsk::DeleteRelay { name } => self.delete_relay(&name).await,

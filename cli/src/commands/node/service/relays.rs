@@ -18,20 +18,42 @@ pub(super) struct KeptRelay {
     /// None until it is registered for the first time.
     made: Option<(RelayInfo, Resolved)>,
     to: String,
+    /// What it is called at the other node, when that is not its name.
+    address: Option<String>,
     party: PartyAsk,
     authorized: Vec<Identifier>,
 }
 
-impl Service {
-    pub(super) async fn create_relay(
-        &self,
-        to: &str,
-        name: &str,
+impl KeptRelay {
+    /// One that is not registered yet.
+    pub(super) fn new(
+        to: String,
+        address: Option<String>,
         party: PartyAsk,
         authorized: Vec<Identifier>,
-        wait: Duration,
-    ) -> Result<Value> {
+    ) -> Self {
+        Self { made: None, to, address, party, authorized }
+    }
+
+    /// The relay under this name, when both that and what it is called at the other node can be an address.
+    fn named(self, name: &str) -> Result<Self> {
         checked(name)?;
+        self.address.as_deref().map(checked).transpose()?;
+        Ok(self)
+    }
+}
+
+impl Service {
+    /// Registers a relay; without a time to wait, it is as with those that a node is made with.
+    pub(super) async fn create_relay(
+        &self,
+        name: &str,
+        relay: KeptRelay,
+        wait: Option<Duration>,
+    ) -> Result<Value> {
+        let mut relay = relay.named(name)?;
+        // A way that cannot be read is told now, and not to the log again and again.
+        let _: MultiAddr = relay.to.parse()?;
         if self.has_relay(name) {
             return Err(Error::new(
                 Kind::AlreadyExists,
@@ -39,11 +61,15 @@ impl Service {
             )
             .with_hint("delete it first, or choose another name"));
         }
-        let made = self.register(to, name, &party, authorized.clone(), wait).await?;
-        let kept = KeptRelay { made: Some(made), to: to.to_owned(), party, authorized };
-        let json = self.relay_json(name, &kept);
-        self.kept().relays.insert(name.to_owned(), kept);
+        if let Some(wait) = wait {
+            relay.made = Some(self.register(name, &relay, wait).await?);
+        }
+        let json = self.relay_json(name, &relay);
+        self.kept().relays.insert(name.to_owned(), relay);
         self.know_relay_peers();
+        if wait.is_none() {
+            self.relay_wanted.notify_one();
+        }
         Ok(json)
     }
 
@@ -53,12 +79,17 @@ impl Service {
         relays: &BTreeMap<String, RelayRecord>,
     ) -> Result<()> {
         for (name, relay) in relays {
-            checked(name)?;
             let authorized = identifiers(&relay.authorized)?;
-            let kept = KeptRelay { made: None, to: relay.at.clone(), party: PartyAsk::default(), authorized };
+            let (to, address) = (relay.at.clone(), relay.address.clone());
+            let kept = KeptRelay::new(to, address, PartyAsk::default(), authorized).named(name)?;
             self.kept().relays.insert(name.clone(), kept);
         }
         Ok(())
+    }
+
+    /// Ends when there is a relay that waits to be registered, and was none before.
+    pub(in crate::commands::node) async fn relay_wanted(&self) {
+        self.relay_wanted.notified().await;
     }
 
     /// Whether there is a relay of this name, registered or not.
@@ -76,17 +107,11 @@ impl Service {
         self.relay_peers.set(through.map(|channel| channel.peer).collect());
     }
 
-    async fn register(
-        &self,
-        to: &str,
-        name: &str,
-        party: &PartyAsk,
-        authorized: Vec<Identifier>,
-        wait: Duration,
-    ) -> Result<(RelayInfo, Resolved)> {
-        let to = nodes_looked_up(&self.home, &to.parse()?)?;
-        let way = self.way(&to, party, authorized, wait).await?;
-        match self.node.create_relay(way.route.clone(), name, wait).await {
+    async fn register(&self, name: &str, relay: &KeptRelay, wait: Duration) -> Result<(RelayInfo, Resolved)> {
+        let to = nodes_looked_up(&self.home, &relay.to.parse()?)?;
+        let way = self.way(&to, &relay.party, relay.authorized.clone(), wait).await?;
+        let address = relay.address.as_deref().unwrap_or(name);
+        match self.node.create_relay(way.route.clone(), address, wait).await {
             Ok(relay) => Ok((relay, way)),
             Err(error) => {
                 self.node.release(&way).await;
@@ -134,9 +159,7 @@ impl Service {
             if self.is_up(&kept) {
                 continue;
             }
-            let again =
-                self.register(&kept.to, &name, &kept.party, kept.authorized.clone(), AGAIN_WAIT).await;
-            let made = match again {
+            let made = match self.register(&name, &kept, AGAIN_WAIT).await {
                 Ok(made) => made,
                 Err(error) => {
                     tracing::debug!(name, %error, "a relay cannot be registered yet");
