@@ -190,9 +190,9 @@ mod tests {
         add(one, "second", BEGUN.after(1));
         assert_eq!(of_one(), (2, 2));
         // Numbered from the beginning again, the next would stand in the place of the second.
-        add(other, "sweeps the first", BEGUN.after(RECEIPT_SECONDS));
+        add(other, "sweeps-the-first", BEGUN.after(RECEIPT_SECONDS));
         assert_eq!(of_one(), (2, 1));
-        add(other, "sweeps the second", BEGUN.after(RECEIPT_SECONDS + 1));
+        add(other, "sweeps-the-second", BEGUN.after(RECEIPT_SECONDS + 1));
         assert_eq!(of_one(), (0, 0));
         add(one, "third", BEGUN.after(RECEIPT_SECONDS + 2));
         assert_eq!(of_one(), (1, 1));
