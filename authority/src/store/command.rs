@@ -130,7 +130,7 @@ impl Operation {
 /// What came of a command that was not refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// How many members or tickets it added, replaced or removed.
+    /// How much it changed: of members, tickets and whatever else it is about. Zero when nothing was to be done.
     pub changed: u64,
     /// Where [`Operation::DeleteMembers`] goes on.
     pub next: Option<Identifier>,

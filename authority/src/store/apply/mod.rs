@@ -292,6 +292,18 @@ mod tests {
         assert_eq!(check_ends(&Memory::default(), id(1)).unwrap_err().kind(), Kind::Corrupt);
     }
 
+    #[test]
+    fn what_only_leaves_a_row_in_the_log_counts_as_a_change() {
+        let change = identity::ChangeHash::of(b"a change");
+        for operation in [Operation::ReplaceIssuer(change), Operation::AcceptClock] {
+            let (engine, command) = (store([]), command(Actor::Operator, operation));
+            let mut state = Transaction::new(&engine);
+            let applied = apply(&mut state, id(1), &command).unwrap();
+            assert_eq!(applied, Applied { changed: 1, ..Applied::default() });
+            assert!(state.into_batch().contains_key(&keys::audit(2)));
+        }
+    }
+
     /// One row to each way in which the end of the log can be wrong.
     #[test]
     fn a_store_is_opened_when_its_log_ends_where_it_says() {
