@@ -229,6 +229,11 @@ mod tests {
         let text = code.expose_hex();
         assert!(!format!("{code:?}").contains(text.as_str()));
         let again = Code::from_hex(&text).unwrap();
+        assert_eq!(
+            hex::encode(again.expose_bytes()),
+            *text,
+            "what goes to an authority is what the ticket says"
+        );
         let (one, other) = (Identifier::from_bytes([1; 32]), Identifier::from_bytes([2; 32]));
         assert_eq!(code.lookup(&one), again.lookup(&one));
         assert_ne!(code.lookup(&one), code.lookup(&other));

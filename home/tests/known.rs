@@ -116,6 +116,7 @@ fn a_fork_is_evidence_and_blocks_until_somebody_decides() {
         world.show(known).unwrap();
         assert_eq!(world.show(shown), CONFLICT);
         let conflict = world.home.conflict(&known.identifier()).unwrap().unwrap();
+        assert_eq!(world.home.conflicts().unwrap(), [(known.identifier(), conflict.clone())]);
         assert_eq!((conflict.known, conflict.shown, conflict.at), (known.to_hex(), shown.to_hex(), NOW));
         assert!(world.is_blocked());
         // Nothing of either side goes on, not even what was known.
@@ -146,7 +147,10 @@ fn the_side_that_is_kept_goes_on_and_the_other_is_refused_and_blocks_no_more() {
             assert!(!world.is_blocked(), "whoever has the stolen key must not block for ever");
         }
         assert_eq!(world.show(&good[1].0), Ok(()));
-        assert_eq!(world.show(&good[0].0), Err(Some(Refusal::Older)));
+        // What both go on from is older, and no other way.
+        for older in [&good[0].0, &first.0] {
+            assert_eq!(world.show(older), Err(Some(Refusal::Older)));
+        }
         // Deciding the same again goes back to nothing older.
         world.decide(kept);
         assert_eq!(world.known(), good[1].0.as_bytes());
@@ -188,6 +192,24 @@ fn a_name_stands_for_the_history_that_counts() {
     assert_eq!(world.show(shown), CONFLICT);
     world.decide(Side::Shown);
     assert_eq!(world.home.identity(&name).unwrap().identity().unwrap().as_bytes(), shown.as_bytes());
+}
+
+/// A decision about one identity leaves alone what stands for anybody else.
+#[test]
+fn a_name_of_somebody_else_is_left_alone() {
+    let mut world = World::new();
+    let other = world.somebody.identity().0;
+    let name = Name::new("other").unwrap();
+    {
+        let writer = world.home.write().unwrap();
+        world.home.store_identity(&writer, &name, &IdentityRecord::new(&other, None, None)).unwrap();
+    }
+    world.show(&world.mine[0].0).unwrap();
+    assert_eq!(world.show(&world.theirs[0].0), CONFLICT);
+    for kept in [Side::Shown, Side::Known] {
+        world.decide(kept);
+        assert_eq!(world.home.identity(&name).unwrap().identity().unwrap().as_bytes(), other.as_bytes());
+    }
 }
 
 /// The evidence may have been edited: what is put in place of a history is verified, and is of the same identity.

@@ -292,3 +292,30 @@ impl VerifiedAttestation {
         self.expires_at
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VECTORS: &str = include_str!("../../tests/vectors/known-answers.txt");
+
+    fn known(name: &str) -> &'static str {
+        let mut lines = VECTORS.lines().filter_map(|line| line.split_once(' '));
+        lines.find(|(found, _)| *found == name).unwrap().1
+    }
+
+    /// A proof that is not known again costs a check of a signature and no verdict, so only here it can be seen.
+    #[test]
+    fn a_proof_is_known_again_as_that_of_its_attestation_and_of_no_other() {
+        let identity = Identity::import_hex(known("identity-1")).unwrap();
+        let attestations = ["channel-attestation-1", "credential-key-attestation-1"]
+            .map(|name| PurposeKeyAttestation::from_hex(known(name)).unwrap());
+        let now = identity.latest().valid_from();
+        for (n, attestation) in attestations.iter().enumerate() {
+            let proof = attestation.verify(&identity, now).unwrap();
+            for (m, other) in attestations.iter().enumerate() {
+                assert_eq!(proof.is_of(other), n == m, "{n} {m}");
+            }
+        }
+    }
+}

@@ -548,4 +548,25 @@ mod tests {
             }
         }
     }
+
+    /// Without steps that are counted, no evaluation would have too many.
+    #[test]
+    fn control_steps_are_counted() {
+        for (text, steps) in [
+            // The expression, its three arguments, and the two pairs of neighbours.
+            ("(= 1 1 1)", 6),
+            // The expression, the value, the sequence and its two items, and a comparison with each.
+            ("(member? 0 [1 1])", 7),
+            // The expression and each name.
+            ("(exists? n n)", 3),
+            ("(or (= 1 2) (exists? n n))", 8),
+        ] {
+            let (expr, env) = (sexpr(text).unwrap(), env());
+            for meaning in [Meaning::Exact, Meaning::Strict] {
+                let evaluator = Evaluator::silent(meaning, &env);
+                evaluator.evaluate(&expr).unwrap();
+                assert_eq!(evaluator.steps.get(), steps, "{meaning}: {text}");
+            }
+        }
+    }
 }

@@ -130,7 +130,7 @@ impl Operation {
 /// What came of a command that was not refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// How many members or tickets it added, replaced or removed.
+    /// How much it changed: of members, tickets and whatever else it is about. Zero when nothing was to be done.
     pub changed: u64,
     /// Where [`Operation::DeleteMembers`] goes on.
     pub next: Option<Identifier>,
@@ -263,4 +263,69 @@ pub struct Issued {
 
 fn as_hex<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&hex::encode(hash))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn under_a_key(operation: Operation) -> Operation {
+        let once = Once::new(Identifier::from_bytes([2; 32]), "key", [0; 32]).unwrap();
+        Operation::Once(Box::new(UnderKey { once, receipt: Receipt::Done, operation }))
+    }
+
+    /// A history of changes that are told apart by a letter each.
+    fn history(changes: &str) -> KnownHistory {
+        let changes = changes.bytes().map(|change| ChangeHash::of(&[change])).collect();
+        KnownHistory { bytes: vec![0x80], changes }
+    }
+
+    #[test]
+    fn what_is_done_under_a_key_waits_and_asks_for_the_time_as_without() {
+        let id = Identifier::from_bytes([7; 32]);
+        for (operation, hangs_on_time, ends_something) in [
+            (Operation::Redeem { lookup: [1; 32], history: history("a") }, true, false),
+            (Operation::DeleteMember(id), false, false),
+            (Operation::KeepHistory(history("a")), false, false),
+            (Operation::Issued([1; 32]), false, true),
+            (Operation::Abandon([1; 32]), false, true),
+            (Operation::AcceptClock, false, true),
+        ] {
+            for operation in [under_a_key(operation.clone()), operation] {
+                assert_eq!(operation.hangs_on_time(), hangs_on_time, "{operation:?}");
+                assert_eq!(operation.ends_something(), ends_something, "{operation:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_decision_is_against_what_parts_from_the_kept_history_where_the_other_does_or_before() {
+        let conflict = |decision| Conflict {
+            identifier: Identifier::from_bytes([7; 32]),
+            known: history("abk"),
+            shown: history("abs"),
+            at: Timestamp(1),
+            decided: Some(Decided { decision, at: Timestamp(2) }),
+        };
+        for (shown, keep_known, take_shown) in [
+            // Both are older than what was kept, and neither goes another way.
+            ("a", false, false),
+            ("ab", false, false),
+            ("abk", false, true),
+            ("abs", true, false),
+            ("abkx", false, true),
+            ("absx", true, false),
+            ("aby", true, true),
+            ("ay", true, true),
+            ("y", true, true),
+        ] {
+            let settled = |decision| conflict(decision).settled_against(&history(shown));
+            assert_eq!(settled(Decision::KeepKnown), keep_known, "{shown}");
+            assert_eq!(settled(Decision::TakeShown), take_shown, "{shown}");
+            let undecided = Conflict { decided: None, ..conflict(Decision::KeepKnown) };
+            assert!(!undecided.settled_against(&history(shown)), "{shown}");
+        }
+        assert_eq!((history("abk").len(), history("abk").is_empty()), (3, false));
+        assert_eq!(history("abk").as_bytes(), [0x80]);
+    }
 }

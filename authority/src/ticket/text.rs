@@ -337,6 +337,45 @@ mod tests {
     }
 
     #[test]
+    fn no_form_loses_a_field() {
+        let node = node();
+        let full = format!("/service/p1,{node},name,{CODE},8180,8182,http://127.0.0.1:4100");
+        let ticket = TicketText::parse(&full).unwrap();
+        let fields =
+            [&ticket.project_route, &ticket.project_identifier, &ticket.project_node, &ticket.project_name];
+        assert_eq!(fields.map(String::as_str), ["/service/p1", "p1", &node, "name"]);
+        let fields = [
+            &ticket.code,
+            &ticket.project_change_history,
+            &ticket.authority_change_history,
+            &ticket.authority_route,
+        ];
+        assert_eq!(fields.map(String::as_str), [CODE, "8180", "8182", "http://127.0.0.1:4100"]);
+        let json = ticket.json().unwrap().to_string();
+        let forms = [ticket.fields().to_string(), hex::encode(&full), hex::encode(&json), json];
+        for form in forms.into_iter().chain([ticket.legacy().unwrap().to_string()]) {
+            assert_eq!(TicketText::parse(&form).unwrap(), ticket, "{form}");
+        }
+    }
+
+    /// What a reader would take for another project, or for another node, is not written.
+    #[test]
+    fn a_project_or_a_node_that_cannot_be_told_from_the_fields_is_refused() {
+        let checked = |route: &str, project: &str| {
+            let mut ticket = TicketText::parse(&text()).unwrap();
+            ticket.project_route = route.to_owned();
+            ticket.project_identifier = project.to_owned();
+            ticket.project_node = node();
+            ticket.checked().map_err(|error| error.to_string())
+        };
+        assert!(checked("/service/p1", "p1").is_ok());
+        let own = node();
+        for (route, project) in [("/service/p1", "p2"), ("/node/p1", "p1"), ("/node/p1", own.as_str())] {
+            assert_eq!(checked(route, project).unwrap_err(), "this is not an enrolment ticket", "{route}");
+        }
+    }
+
+    #[test]
     fn the_project_is_told_by_the_route_where_the_second_field_is_a_node() {
         let route = "/dnsaddr/h/tcp/4000/service/p1/service/api";
         let with_node = text().replace("/service/p1,p1,", &format!("{route},{},", node()));

@@ -281,6 +281,7 @@ async fn newer_histories_replace_and_older_are_refused(held: fn(Identifier) -> H
     assert_eq!(f.run(actor, show(&new.identity)).await.unwrap().changed, 1);
     assert_eq!(f.run(actor, show(&old.identity)).await.unwrap_err().code(), "unauthenticated");
     assert_eq!(known().unwrap().as_bytes(), new.identity.as_bytes());
+    assert_eq!((known().unwrap().len(), known().unwrap().is_empty()), (2, false));
     // Being deleted does not make an old key good again.
     f.run(Actor::Operator, Operation::DeleteMember(identifier)).await.unwrap();
     assert_eq!(f.run(actor, show(&old.identity)).await.unwrap_err().code(), "unauthenticated");
@@ -334,7 +335,10 @@ async fn a_contradiction_is_kept_and_blocks_until_it_is_decided(held: fn(Identif
         }
         let next = rotated(good, &f.vault, NOW).await;
         f.run(actor, show(&next)).await.unwrap();
-        assert_eq!(f.run(actor, show(good)).await.unwrap_err().code(), "unauthenticated", "older");
+        // What both go on from is older, and no other way.
+        for older in [good, &first] {
+            assert_eq!(f.run(actor, show(older)).await.unwrap_err().code(), "unauthenticated", "older");
+        }
         // The same decision once more goes back to nothing older.
         f.run(Actor::Operator, decide(decision)).await.unwrap();
         assert_eq!(known().as_bytes(), next.identity.as_bytes());
@@ -374,10 +378,11 @@ async fn an_intent_stays_an_orphan_until_it_is_recorded(held: fn(Identifier) -> 
         f.run(actor, Operation::Intend(intent(id(1), hash, NOW.after(60)))).await.unwrap();
     }
     assert_eq!(orphans(), [1, 2, 3]);
-    f.run(actor, Operation::Issued([1; 32])).await.unwrap();
+    let one = Applied { changed: 1, ..Applied::default() };
+    assert_eq!(f.run(actor, Operation::Issued([1; 32])).await.unwrap(), one);
     f.run(actor, Operation::Issued([2; 32])).await.unwrap();
     assert_eq!(orphans(), [1, 3]);
-    f.run(actor, Operation::Abandon([1; 32])).await.unwrap();
+    assert_eq!(f.run(actor, Operation::Abandon([1; 32])).await.unwrap(), one);
     assert_eq!(orphans(), [3]);
     assert!(query::issued(f.store().view().unwrap(), &[1; 32]).unwrap().is_some());
     assert!(query::issued(f.store().view().unwrap(), &[3; 32]).unwrap().is_none());
@@ -386,8 +391,12 @@ async fn an_intent_stays_an_orphan_until_it_is_recorded(held: fn(Identifier) -> 
     }
     // A week after they expired they are swept, with the next one.
     let late = NOW.after(60 + 7 * DAY);
-    f.run_at(late, actor, Operation::Intend(intent(id(1), 4, late.after(60)))).await.unwrap();
-    assert_eq!(orphans(), [4]);
+    let before = Timestamp(late.0 - 1);
+    f.run_at(before, actor, Operation::Intend(intent(id(1), 4, late.after(60)))).await.unwrap();
+    assert_eq!(orphans(), [3, 4]);
+    assert!(query::issued(f.store().view().unwrap(), &[1; 32]).unwrap().is_some());
+    f.run_at(late, actor, Operation::Intend(intent(id(1), 5, late.after(60)))).await.unwrap();
+    assert_eq!(orphans(), [4, 5]);
     assert!(query::issued(f.store().view().unwrap(), &[1; 32]).unwrap().is_none());
     audit::verify(f.lines(), None).unwrap();
 }
@@ -425,6 +434,12 @@ async fn pre_trusted_members_are_replaced_as_a_whole(held: fn(Identifier) -> Hel
     assert_eq!(f.run(Actor::Operator, Operation::DeleteMember(id(1))).await.unwrap_err().code(), "forbidden");
     f.add(id(1), &[]).await;
     assert_eq!(present(), [(id(1), true), (id(2), true)]);
+    // The next start puts back what it gives them, and takes in whoever has the same from elsewhere.
+    f.add(id(3), &[("ockam-role", "enroller")]).await;
+    assert_eq!(f.run(Actor::Operator, load(&[1, 2, 3])).await.unwrap().changed, 2);
+    assert_eq!(present(), [(id(1), true), (id(2), true), (id(3), true)]);
+    let member = query::member(f.store().view().unwrap(), &id(1)).unwrap().unwrap();
+    assert_eq!(member.attributes, enroller());
     assert_eq!(f.run(Actor::Identity(id(2)), load(&[])).await.unwrap_err().code(), "forbidden");
     f.run(Actor::Operator, load(&[])).await.unwrap();
     assert_eq!(present(), []);
@@ -457,15 +472,19 @@ async fn refusals_are_recorded_within_a_bound(held: fn(Identifier) -> Held) {
     let before = f.lines().len();
     let refused = Operation::Refused(Action::ListMembers, "forbidden");
     let bound = usize::try_from(audit::MAX_REFUSALS_AN_HOUR).unwrap();
-    for _ in 0..bound + 50 {
-        f.run(Actor::Identity(id(1)), refused.clone()).await.unwrap();
+    // From the first second of an hour to the last: the hour counts, however they are spread over it.
+    let hour = Timestamp((NOW.0 / 3600 + 1) * 3600);
+    for n in 0..bound as u64 + 50 {
+        f.run_at(hour.after(n.min(3599)), Actor::Identity(id(1)), refused.clone()).await.unwrap();
     }
+    f.run_at(hour.after(3599), Actor::Identity(id(1)), refused.clone()).await.unwrap();
     let lines = f.lines();
     assert_eq!(lines.len(), before + bound + 1);
     assert!(lines.last().unwrap().contains("further refusals"));
     // What is done is recorded all the same, and the next hour begins anew.
-    f.add(id(1), &[]).await;
-    f.run_at(NOW.after(3600), Actor::Identity(id(1)), refused).await.unwrap();
+    let add = Operation::AddMember { identifier: id(1), attributes: attributes(&[]) };
+    f.run_at(hour.after(3599), Actor::Operator, add).await.unwrap();
+    f.run_at(hour.after(3600), Actor::Identity(id(1)), refused).await.unwrap();
     assert_eq!(f.lines().len(), before + bound + 3);
     audit::verify(f.lines(), None).unwrap();
 }

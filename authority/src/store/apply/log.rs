@@ -77,3 +77,26 @@ pub(super) fn names(attributes: &MemberAttributes) -> String {
     }
     shown.join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shown_as_far_as_there_is_room_and_a_role_before_all_others() {
+        let shown = |others: usize| {
+            let pairs = (0..others).map(|n| (format!("a{n:02}"), "value".to_owned()));
+            let role = ("ockam-role".to_owned(), "enroller".to_owned());
+            names(&MemberAttributes::new(pairs.chain([role]).collect()).unwrap())
+        };
+        assert_eq!(shown(0), "ockam-role");
+        assert_eq!(shown(2), "ockam-role a00 a01");
+        let all = (0..15).fold("ockam-role".to_owned(), |all, n| format!("{all} a{n:02}"));
+        assert_eq!(shown(15), all, "sixteen have room");
+        assert_eq!(shown(16), format!("{all} (and 1 more)"));
+        assert_eq!(shown(20), format!("{all} (and 5 more)"));
+        let (fits, long) = ("x".repeat(40), "y".repeat(41));
+        let attributes = MemberAttributes::of([(&*fits, ""), (&*long, "")]).unwrap();
+        assert_eq!(names(&attributes), format!("{fits} {}", &long[..40]));
+    }
+}

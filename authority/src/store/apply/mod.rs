@@ -224,3 +224,217 @@ fn first_batch(engine: &dyn Engine, authority: Identifier, now: Timestamp) -> Re
     state.keep();
     Ok(state.into_batch())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::authz::{Actor, Rules};
+    use crate::member::MemberAttributes;
+    use crate::once::{Once, Receipt};
+    use crate::store::command::{Intent, KnownHistory, UnderKey};
+    use crate::store::memory::Memory;
+    use crate::store::{Entry, View};
+    use crate::ticket::{Reference, Ticket};
+
+    const NOW: Timestamp = Timestamp(1_790_000_000);
+
+    fn id(byte: u8) -> Identifier {
+        Identifier::from_bytes([byte; 32])
+    }
+
+    fn command(actor: Actor, operation: Operation) -> Command {
+        let rules = Arc::new(Rules { enforce_admin: true, ..Rules::default() });
+        Command { actor, at: NOW, rules, operation }
+    }
+
+    fn add(byte: u8, pairs: &[(&str, &str)]) -> Operation {
+        let attributes = MemberAttributes::of(pairs.iter().copied()).unwrap();
+        Operation::AddMember { identifier: id(byte), attributes }
+    }
+
+    /// The store of authority 1, with what its operator did.
+    fn store(done: impl IntoIterator<Item = Operation>) -> Memory {
+        let engine = Memory::default();
+        prepare(&engine, id(1), NOW).unwrap();
+        for operation in done {
+            let mut state = Transaction::new(&engine);
+            apply(&mut state, id(1), &command(Actor::Operator, operation)).unwrap();
+            let batch = state.into_batch();
+            engine.commit(batch).unwrap();
+        }
+        engine
+    }
+
+    /// A store whose log has two rows, edited as a damaged disk edits it, or somebody with access to it.
+    fn edited(edit: impl FnOnce(&mut Transaction<'_>, AuditRow)) -> Memory {
+        let engine = store([add(2, &[])]);
+        let last = query::audit_rows(&engine, 1, 2).unwrap().remove(0);
+        let mut state = Transaction::new(&engine);
+        edit(&mut state, last);
+        state.keep();
+        let batch = state.into_batch();
+        engine.commit(batch).unwrap();
+        engine
+    }
+
+    #[test]
+    fn a_store_is_opened_by_its_own_authority() {
+        let engine = store([]);
+        prepare(&engine, id(1), NOW.after(9)).unwrap();
+        assert_eq!(query::meta(&engine).unwrap().unwrap().created_at, NOW, "it is not begun anew");
+        let other = prepare(&engine, id(9), NOW).unwrap_err();
+        assert_eq!(other.kind(), Kind::Invalid);
+        assert!(other.to_string().contains(&id(1).to_string()), "{other}");
+        assert_eq!(check_ends(&engine, id(9)).unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(check_ends(&Memory::default(), id(1)).unwrap_err().kind(), Kind::Corrupt);
+    }
+
+    #[test]
+    fn what_only_leaves_a_row_in_the_log_counts_as_a_change() {
+        let change = identity::ChangeHash::of(b"a change");
+        for operation in [Operation::ReplaceIssuer(change), Operation::AcceptClock] {
+            let (engine, command) = (store([]), command(Actor::Operator, operation));
+            let mut state = Transaction::new(&engine);
+            let applied = apply(&mut state, id(1), &command).unwrap();
+            assert_eq!(applied, Applied { changed: 1, ..Applied::default() });
+            assert!(state.into_batch().contains_key(&keys::audit(2)));
+        }
+    }
+
+    /// One row to each way in which the end of the log can be wrong.
+    #[test]
+    fn a_store_is_opened_when_its_log_ends_where_it_says() {
+        let good = edited(|_, _| ());
+        assert!(prepare(&good, id(1), NOW).is_ok() && check_ends(&good, id(1)).is_ok());
+        let head = || keys::AUDIT_HEAD.to_vec();
+        let table = [
+            ("no header", edited(|state, _| state.remove(keys::META.to_vec()))),
+            ("no head", edited(|state, _| state.remove(head()))),
+            ("the last row is gone", edited(|state, last| state.remove(keys::audit(last.sequence)))),
+            ("the head is that of the row before", {
+                edited(|state, last| {
+                    let before = AuditHead { sequence: last.sequence - 1, hash: last.previous };
+                    state.put(head(), &before).unwrap();
+                })
+            }),
+            ("the head is of no row", {
+                edited(|state, last| {
+                    let none = AuditHead { sequence: last.sequence, ..AuditHead::start() };
+                    state.put(head(), &none).unwrap();
+                })
+            }),
+            ("the last row says something else", {
+                edited(|state, last| {
+                    let row = AuditRow { actor: id(9).to_string(), ..last };
+                    state.put(keys::audit(row.sequence), &row).unwrap();
+                })
+            }),
+            ("and has the hash of that", {
+                edited(|state, last| {
+                    let mut row = AuditRow { actor: id(9).to_string(), ..last };
+                    row.hash = row.computed_hash();
+                    state.put(keys::audit(row.sequence), &row).unwrap();
+                })
+            }),
+        ];
+        for (name, engine) in &table {
+            assert_eq!(prepare(engine, id(1), NOW).unwrap_err().kind(), Kind::Corrupt, "{name}");
+            assert_eq!(check_ends(engine, id(1)).unwrap_err().kind(), Kind::Corrupt, "{name}");
+        }
+    }
+
+    /// A state of which only so many reads succeed.
+    struct Failing {
+        state: Memory,
+        good: usize,
+        asked: AtomicUsize,
+    }
+
+    impl Failing {
+        fn read(&self) -> Result<()> {
+            if self.asked.fetch_add(1, Ordering::SeqCst) < self.good {
+                return Ok(());
+            }
+            Err(Error::new(Kind::Unavailable, "the disk is away"))
+        }
+
+        fn has_failed(&self) -> bool {
+            self.asked.load(Ordering::SeqCst) > self.good
+        }
+    }
+
+    impl View for Failing {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+            self.read()?;
+            self.state.get(key)
+        }
+
+        fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
+            self.read()?;
+            self.state.scan(prefix, after, limit)
+        }
+    }
+
+    /// Nobody is told that it was done, or that they may not, when it is the disk that failed; and nothing of it is written.
+    #[test]
+    fn a_read_that_fails_is_a_fault_wherever_it_fails() {
+        let ticket = |byte: u8| Operation::MakeTicket {
+            lookup: [byte; 32],
+            ticket: Ticket {
+                reference: Reference::from_bytes([byte; 8]),
+                attributes: MemberAttributes::default(),
+                issued_by: id(2),
+                created_at: NOW,
+                expires_at: NOW.after(60),
+                uses_left: 1,
+            },
+        };
+        let enroller = [("ockam-role", "enroller")];
+        // Two who enrol: neither may delete the other, so that deleting everybody asks the gate for one of them.
+        let state = store([add(2, &enroller), add(3, &enroller), add(4, &[]), ticket(5)]);
+        let mut state = Failing { state, good: 0, asked: AtomicUsize::new(0) };
+        let history =
+            || KnownHistory { bytes: vec![0x80], changes: vec![identity::ChangeHash::of(b"a change")] };
+        let intent = Intent {
+            hash: [6; 32],
+            subject: id(4),
+            attributes: MemberAttributes::default(),
+            expires_at: NOW.after(60),
+        };
+        let under_a_key = UnderKey {
+            once: Once::new(id(2), "key", [0; 32]).unwrap(),
+            receipt: Receipt::Done,
+            operation: add(7, &[]),
+        };
+        for (actor, operation) in [
+            (2, add(4, &[("a", "b")])),
+            (2, Operation::DeleteMember(id(4))),
+            (2, Operation::DeleteMembers { after: None }),
+            (2, ticket(6)),
+            (2, Operation::RevokeTicket(Reference::from_bytes([5; 8]))),
+            (7, Operation::Redeem { lookup: [5; 32], history: history() }),
+            (4, Operation::KeepHistory(history())),
+            (4, Operation::Intend(intent)),
+            (2, Operation::Once(Box::new(under_a_key))),
+        ] {
+            let command = command(Actor::Identity(id(actor)), operation);
+            for reads in 0.. {
+                (state.good, state.asked) = (reads, AtomicUsize::new(0));
+                let mut transaction = Transaction::new(&state);
+                let outcome = apply(&mut transaction, id(1), &command);
+                let written = transaction.into_batch();
+                let what = format!("{:?} after {reads} reads", command.operation);
+                if !state.has_failed() {
+                    assert!(outcome.is_ok() && !written.is_empty(), "{what}: {outcome:?}");
+                    assert!(reads > 2, "{what}");
+                    break;
+                }
+                assert!(outcome.as_ref().is_err_and(Problem::is_fault), "{what}: {outcome:?}");
+                assert!(written.is_empty(), "{what}");
+            }
+        }
+    }
+}

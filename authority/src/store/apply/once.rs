@@ -108,10 +108,12 @@ mod tests {
     use super::*;
     use crate::authz::{Actor, Rules};
     use crate::member::MemberAttributes;
+    use crate::once::RECEIPT_SECONDS;
     use crate::store::apply::{apply, prepare};
-    use crate::store::command::{Command, Operation};
+    use crate::store::command::{Command, Intent, Operation};
     use crate::store::memory::Memory;
     use crate::store::overlay::Transaction;
+    use crate::store::writer::Engine as _;
 
     /// Everything that stands for one request is in one batch, or nothing is.
     #[test]
@@ -148,5 +150,82 @@ mod tests {
         let other = Command { actor: Actor::Identity(authority), ..add };
         assert_eq!(apply(&mut state, authority, &other).unwrap_err(), Problem::Internal);
         assert!(state.into_batch().is_empty());
+    }
+
+    const BEGUN: Timestamp = Timestamp(1_790_000_000);
+
+    /// What somebody who may do everything does under a key.
+    fn do_under(
+        engine: &Memory,
+        who: Identifier,
+        (key, at): (&str, Timestamp),
+        (receipt, operation): (Receipt, Operation),
+    ) -> Applied {
+        let once = Once::new(who, key, [0; 32]).unwrap();
+        let operation = Operation::Once(Box::new(UnderKey { once, receipt, operation }));
+        let rules = Arc::new(Rules { admins: [who].into(), ..Rules::default() });
+        let command = Command { actor: Actor::Identity(who), at, rules, operation };
+        let mut state = Transaction::new(engine);
+        let applied = apply(&mut state, Identifier::from_bytes([1; 32]), &command).unwrap();
+        let batch = state.into_batch();
+        engine.commit(batch).unwrap();
+        applied
+    }
+
+    #[test]
+    fn the_count_of_somebodys_receipts_goes_with_the_last_of_them_and_not_before() {
+        let (one, other) = (Identifier::from_bytes([2; 32]), Identifier::from_bytes([3; 32]));
+        let engine = Memory::default();
+        prepare(&engine, Identifier::from_bytes([1; 32]), BEGUN).unwrap();
+        let add = |who, key, at| {
+            let attributes = MemberAttributes::default();
+            let operation = Operation::AddMember { identifier: Identifier::from_bytes([9; 32]), attributes };
+            assert_eq!(do_under(&engine, who, (key, at), (Receipt::Done, operation)).receipt, None, "{key}");
+        };
+        let of_one = || {
+            let made = query::receipts_made(&engine, &one).unwrap();
+            (made, query::receipts(&engine, &one).unwrap())
+        };
+        add(one, "first", BEGUN);
+        add(one, "second", BEGUN.after(1));
+        assert_eq!(of_one(), (2, 2));
+        // Numbered from the beginning again, the next would stand in the place of the second.
+        add(other, "sweeps-the-first", BEGUN.after(RECEIPT_SECONDS));
+        assert_eq!(of_one(), (2, 1));
+        add(other, "sweeps-the-second", BEGUN.after(RECEIPT_SECONDS + 1));
+        assert_eq!(of_one(), (0, 0));
+        add(one, "third", BEGUN.after(RECEIPT_SECONDS + 2));
+        assert_eq!(of_one(), (1, 1));
+    }
+
+    /// Two requests under one key, both with a signature made: both are recorded, and both are answered with the first.
+    #[test]
+    fn of_two_that_have_happened_under_one_key_the_first_is_the_answer() {
+        let who = Identifier::from_bytes([2; 32]);
+        let engine = Memory::default();
+        prepare(&engine, Identifier::from_bytes([1; 32]), BEGUN).unwrap();
+        let hash = |byte: u8| [byte; 32];
+        let (expires_at, attributes) = (BEGUN.after(60), MemberAttributes::default());
+        for byte in [1, 2] {
+            let intent =
+                Intent { hash: hash(byte), subject: who, attributes: attributes.clone(), expires_at };
+            let rules = Arc::new(Rules { admins: [who].into(), ..Rules::default() });
+            let operation = Operation::Intend(intent);
+            let command = Command { actor: Actor::Identity(who), at: BEGUN, rules, operation };
+            let mut state = Transaction::new(&engine);
+            apply(&mut state, Identifier::from_bytes([1; 32]), &command).unwrap();
+            let batch = state.into_batch();
+            engine.commit(batch).unwrap();
+        }
+        let issued = |byte: u8| {
+            let signed = (Receipt::Credential(vec![byte]), Operation::Issued(hash(byte)));
+            do_under(&engine, who, ("key", BEGUN), signed)
+        };
+        assert_eq!(issued(1), Applied { changed: 1, ..Applied::default() });
+        let first = Some(Receipt::Credential(vec![1]));
+        assert_eq!(issued(2), Applied { changed: 1, receipt: first, ..Applied::default() });
+        for byte in [1, 2] {
+            assert!(query::issued(&engine, &hash(byte)).unwrap().is_some());
+        }
     }
 }
