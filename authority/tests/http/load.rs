@@ -19,7 +19,7 @@ pub(crate) fn sample(site: &Site, line: &str) -> f64 {
     found.map_or(0.0, |value| value.parse().unwrap())
 }
 
-async fn until(what: &str, seconds: u64, holds: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, seconds: u64, holds: impl Fn() -> bool) {
     let begin = Instant::now();
     while !holds() {
         assert!(begin.elapsed() < Duration::from_secs(seconds), "{what} within {seconds} s");

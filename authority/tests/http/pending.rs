@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::common::{Person, World, attributes, memory, person};
+use crate::load::{sample, until};
 use crate::net::{ByHand, RequestKey, Site, read, send};
 
 /// The routes that somebody unknown gets an answer from.
@@ -50,6 +51,8 @@ async fn while_one_is_in_the_middle_another_gets_through_and_then_the_first() {
             (request(&site, &a, route, code.as_str()).await, request(&site, &b, route, code.as_str()).await);
         // At every stage of A's request: nothing but a connection, half of its head, all but the last byte.
         for much in [0, of_a.len() / 2, of_a.len() - 1] {
+            // Whoever has left would count for one more, and A's place would be given to B.
+            until("the places are free", 20, || sample(&site, "ockam_kms_connections") == 0.0).await;
             let mut pending = TcpStream::connect(site.addr()).await.unwrap();
             pending.write_all(&of_a[..much]).await.unwrap();
             let status = send(site.addr(), &of_b).await.status;
