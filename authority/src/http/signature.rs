@@ -359,6 +359,24 @@ mod tests {
 
     /// RFC 9530 appendix D gives the digest of an empty body (it is SHA-256 of nothing, which everybody knows).
     #[test]
+    fn a_server_has_one_url() {
+        for (url, normal) in [
+            ("http://a.example", Some("http://a.example")),
+            (" HTTP://A.Example:80/ ", Some("http://a.example")),
+            ("https://a.example:443", Some("https://a.example")),
+            ("https://a.example:80/Under//", Some("https://a.example:80/Under")),
+            ("http://[::1]:8080/", Some("http://[::1]:8080")),
+            ("ftp://a.example", None),
+            ("a.example", None),
+            ("http://me@a.example", None),
+            ("http://a.example?q", None),
+            ("http://a.example/#top", None),
+        ] {
+            assert_eq!(normal_url(url).as_deref(), normal, "{url}");
+        }
+    }
+
+    #[test]
     fn digests_are_of_the_body() {
         assert_eq!(digest_of(b""), "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:");
         assert!(check_digest(&digest_of(b"a"), b"a").is_ok());
