@@ -133,18 +133,8 @@ impl Server {
         }
         let counted = authority.metrics().clone();
         let router = Router::new()
-            .route("/metrics", get(async move || ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], counted.text())))
-            .fallback(async || Refused::NoSuchPath)
-            .method_not_allowed_fallback(async || Refused::NoSuchMethod);
-        let options = Options { tls: None, connections: METRICS_CONNECTIONS, ..options };
-        Ok(Self::with_router(
-            local_addr,
-            listener,
-            router,
-            options,
-            ConnectionMetrics::default(),
-            Arc::default(),
-        ))
+            .route("/metrics", get(async move || ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], counted.text())));
+        Ok(Self::aside(local_addr, listener, router, options))
     }
 
     /// Starts to say to anybody how something is, as the reference's nodes do: `HEAD /` that it lives, `GET /show` what `show`
@@ -157,26 +147,23 @@ impl Server {
         show: impl Fn() -> Option<String> + Clone + Send + Sync + 'static,
     ) -> Result<Self> {
         let local_addr = address(&listener)?;
-        let router = Router::new()
-            .route("/", head(async || StatusCode::OK))
-            .route(
-                "/show",
-                get(async move || match tokio::task::spawn_blocking(show).await {
-                    Ok(Some(shown)) => ([(CONTENT_TYPE, "application/json")], shown).into_response(),
-                    _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-                }),
-            )
+        let router = Router::new().route("/", head(async || StatusCode::OK)).route(
+            "/show",
+            get(async move || match tokio::task::spawn_blocking(show).await {
+                Ok(Some(shown)) => ([(CONTENT_TYPE, "application/json")], shown).into_response(),
+                _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            }),
+        );
+        Ok(Self::aside(local_addr, listener, router, Options::default()))
+    }
+
+    /// A small listener beside the door, for few and without TLS.
+    fn aside(local_addr: SocketAddr, listener: TcpListener, router: Router, options: Options) -> Self {
+        let router = router
             .fallback(async || Refused::NoSuchPath)
             .method_not_allowed_fallback(async || Refused::NoSuchMethod);
-        let options = Options { connections: METRICS_CONNECTIONS, ..Options::default() };
-        Ok(Self::with_router(
-            local_addr,
-            listener,
-            router,
-            options,
-            ConnectionMetrics::default(),
-            Arc::default(),
-        ))
+        let options = Options { tls: None, connections: METRICS_CONNECTIONS, ..options };
+        Self::with_router(local_addr, listener, router, options, ConnectionMetrics::default(), Arc::default())
     }
 
     fn with_router(
