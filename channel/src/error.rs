@@ -55,7 +55,7 @@ pub enum Misuse {
 pub enum RecordError {
     /// What the peer sent is refused. Genuine records are taken as before.
     Peer(RecordFault),
-    /// What was to be sealed is more than a record may hold.
+    /// What was to be sealed is more than a record may hold, or has a route that is longer than any.
     TooLong,
     /// The last counter was used: only a new channel helps.
     Exhausted,
@@ -122,7 +122,12 @@ impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Peer(fault) => write!(f, "a record is refused: {fault}"),
-            Self::TooLong => write!(f, "a record holds no more than {} bytes", crate::MAX_RECORD),
+            Self::TooLong => write!(
+                f,
+                "a record holds no more than {} bytes, and routes of {} addresses",
+                crate::MAX_RECORD,
+                crate::MAX_HOPS
+            ),
             Self::Exhausted => f.write_str("the channel has used all its counters: open a new one"),
             Self::Us(error) => write!(f, "a key of the channel failed: {error}"),
         }

@@ -84,6 +84,20 @@ fn decode_hops<'b, C>(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Vec<Address>, 
     wire::decode_list(d, ctx, MAX_HOPS)
 }
 
+impl Route {
+    /// Whether others take it: no more than [`MAX_HOPS`] addresses, of [`MAX_ADDRESS`] bytes each.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.0.len() <= MAX_HOPS && self.0.iter().all(|address| address.value.len() <= MAX_ADDRESS)
+    }
+
+    /// Not less than the bytes of its encoding.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.0.iter().map(|address| address.value.len() + HEADS).sum()
+    }
+}
+
 impl FromIterator<Address> for Route {
     fn from_iter<I: IntoIterator<Item = Address>>(addresses: I) -> Self {
         Self(addresses.into_iter().collect())
@@ -150,13 +164,21 @@ impl<'b> Message<'b> {
             .map_err(|_| vault::Error::new(vault::Kind::Backend, "the message cannot be encoded"))
     }
 
+    /// Whether the peer takes its routes.
+    pub(crate) fn is_taken(&self) -> bool {
+        match self {
+            Self::Payload(payload) => payload.onward_route.is_taken() && payload.return_route.is_taken(),
+            Self::Refresh(_) | Self::Close => true,
+        }
+    }
+
     /// Not less than the bytes of the encoding, so that they are moved once.
-    pub(crate) fn room(&self) -> usize {
-        let route = |route: &Route| route.0.iter().map(|address| address.value.len() + HEADS).sum::<usize>();
+    #[must_use]
+    pub fn room(&self) -> usize {
         HEADS
             + match self {
                 Self::Payload(Payload { onward_route, return_route, payload }) => {
-                    route(onward_route) + route(return_route) + payload.len()
+                    onward_route.room() + return_route.room() + payload.len()
                 }
                 Self::Refresh(Refresh(wire)) => {
                     wire.history.0.len() + wire.credentials.iter().map(|one| one.0.len()).sum::<usize>()

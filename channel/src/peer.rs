@@ -136,6 +136,7 @@ pub struct Peer {
     attestation: VerifiedAttestation,
     credentials: Vec<VerifiedCredential>,
     set_aside: Vec<SetAside>,
+    bytes: usize,
 }
 
 /// A credential that was presented and does not count.
@@ -174,6 +175,12 @@ impl Peer {
         self.credentials.iter().filter(move |credential| now <= credential.expires_at())
     }
 
+    /// The bytes of what it presented: how much memory it takes, about.
+    #[must_use]
+    pub fn presented_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Credentials that it presented and that do not count, for logs.
     #[must_use]
     pub fn set_aside(&self) -> &[SetAside] {
@@ -199,7 +206,7 @@ impl Peer {
             PurposeKey::Credential(_) => return Err(PeerFault::Identity(Refusal::OtherPurpose.into())),
         }
         let (credentials, set_aside) = sort(&shown.credentials, &identity.identifier(), now, trust);
-        let peer = Self { identity, attestation, credentials, set_aside };
+        let peer = Self { identity, attestation, credentials, set_aside, bytes: payload.len() };
         if trust.admits(&peer) { Ok(peer) } else { Err(PeerFault::NotAdmitted(peer.identifier())) }
     }
 
@@ -223,7 +230,9 @@ impl Peer {
         if good.is_empty() && !set_aside.is_empty() {
             return Err(identity::Error::invalid("none of the new credentials is of an issuer that counts"));
         }
-        *self = Self { identity, attestation: self.attestation.clone(), credentials: good, set_aside };
+        let bytes = history.len() + credentials.iter().map(|one| one.0.len()).sum::<usize>();
+        let attestation = self.attestation.clone();
+        *self = Self { identity, attestation, credentials: good, set_aside, bytes };
         Ok(())
     }
 }

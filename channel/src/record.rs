@@ -43,6 +43,10 @@ impl RecordSealer {
     /// # Errors
     /// [`TooLong`](RecordError::TooLong), [`Exhausted`](RecordError::Exhausted).
     pub fn seal(&mut self, message: Message<'_>) -> Result<Vec<u8>, RecordError> {
+        // What the peer refuses costs a counter all the same, and it follows over a window of them only.
+        if !message.is_taken() {
+            return Err(RecordError::TooLong);
+        }
         let mut record = room(message.room());
         message.encode(&mut record)?;
         self.seal_in_place(&mut record)?;

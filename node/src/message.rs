@@ -8,6 +8,7 @@ use channel::{Address, Peer, Route};
 
 use crate::channels::ChannelLink;
 use crate::link::Link;
+use crate::source::Source;
 use crate::tcp::TcpLink;
 
 /// How often a message is delivered inside one node before it is dropped: routes that lead in circles end.
@@ -117,6 +118,11 @@ impl Origin {
             Self::Tcp(link) => Some(link.remote()),
             Self::Channel(link) => link.carried_from(),
         }
+    }
+
+    /// Whom it counts with when some are too many: the machine that it was carried from.
+    pub(crate) fn source(&self) -> Option<Source> {
+        self.carried_from().map(|from| from.ip().into())
     }
 
     pub(crate) fn is_local(&self) -> bool {

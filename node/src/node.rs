@@ -25,6 +25,10 @@ const BUSY_WAIT: Duration = Duration::from_secs(30);
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 /// How long the end of a node waits for what was written last.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
+/// How many connections a listener has by default.
+const CONNECTIONS: usize = 4096;
+/// What open channels take by default.
+const CHANNEL_BYTES: usize = 256 * 1024 * 1024;
 /// Random bytes in an address that nobody guesses.
 const RANDOM_ADDRESS: usize = 16;
 
@@ -53,11 +57,22 @@ pub struct NodeOptions {
     pub clock: Arc<dyn Clock>,
     /// Which addresses it dials for others.
     pub forwarding: Arc<dyn Forwarding>,
+    /// How many TCP connections a listener has at once: 4,096 by default. For whoever comes then, one makes room that has said
+    /// nothing yet, of the machine that has the most, the oldest.
+    pub connections: usize,
+    /// The most memory that open channels take, about: that of 25,000 by default whose peers show one credential. A further
+    /// one takes the place of the oldest of the machine that has the most of them.
+    pub channel_bytes: usize,
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), forwarding: Arc::new(NoForwarding) }
+        Self {
+            clock: Arc::new(SystemClock),
+            forwarding: Arc::new(NoForwarding),
+            connections: CONNECTIONS,
+            channel_bytes: CHANNEL_BYTES,
+        }
     }
 }
 
@@ -77,6 +92,8 @@ pub(crate) struct Inner {
     table: RwLock<HashMap<Address, Arc<Entry>>>,
     pub(crate) tcp: Tcp,
     pub(crate) channels: Channels,
+    pub(crate) connections: usize,
+    pub(crate) channel_bytes: usize,
     stopping: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -115,6 +132,8 @@ impl Node {
             table: RwLock::default(),
             tcp: Tcp::default(),
             channels: Channels::default(),
+            connections: options.connections.max(1),
+            channel_bytes: options.channel_bytes,
             stopping: watch::Sender::new(false),
             tasks: Mutex::default(),
         }));
@@ -231,7 +250,7 @@ impl Node {
 
     /// Ends: peers of channels are told, listeners and connections are closed, and what was under way is dropped.
     pub async fn stop(&self) {
-        self.close_channels().await;
+        self.close_channels(FLUSH_WAIT).await;
         // What was written last is on its way before connections end.
         self.tcp_flushed(FLUSH_WAIT).await;
         self.0.stopping.send_replace(true);
@@ -329,6 +348,11 @@ impl Node {
         self.read(|table| table.get(address).map(|entry| entry.kind))
     }
 
+    /// The link without which what is at an address has no purpose.
+    pub(crate) fn owner_at(&self, address: &Address) -> Option<u64> {
+        self.read(|table| table.get(address).and_then(|entry| entry.of))
+    }
+
     /// The link that is at an address.
     pub(crate) fn link_at(&self, address: &Address) -> Option<Arc<dyn AsRef<Link> + Send + Sync>> {
         let entry = self.read(|table| table.get(address).cloned())?;
@@ -380,7 +404,7 @@ impl Entry {
     }
 }
 
-fn nobody_at(address: &Address) -> Error {
+pub(crate) fn nobody_at(address: &Address) -> Error {
     Error::new(Kind::NotFound, format!("there is no worker at `{address}`"))
         .with_hint("`worker list` shows those of a node")
 }

@@ -67,9 +67,19 @@ impl Policies {
     pub fn gate(&self, name: &str, resource_type: &str) -> Arc<dyn Gate> {
         Arc::new(Guard {
             policies: self.clone(),
-            name: Resource::Name(name.to_owned()),
+            name: Some(name.to_owned()),
             resource_type: Resource::Type(resource_type.to_owned()),
-            id: name.to_owned(),
+        })
+    }
+
+    /// What guards whatever it stands before, under the name of its address, when there is a policy of that name or of the
+    /// type: the default is for others.
+    #[must_use]
+    pub fn gate_if_any(&self, resource_type: &str) -> Arc<dyn Gate> {
+        Arc::new(Guard {
+            policies: self.clone(),
+            name: None,
+            resource_type: Resource::Type(resource_type.to_owned()),
         })
     }
 
@@ -90,16 +100,21 @@ impl fmt::Debug for Policies {
 
 struct Guard {
     policies: Policies,
-    name: Resource,
+    /// That of the address, when there is none.
+    name: Option<String>,
     resource_type: Resource,
-    id: String,
 }
 
 impl Gate for Guard {
     fn admits(&self, to: &Address, origin: &Origin, now: Timestamp) -> bool {
+        let id = match &self.name {
+            Some(name) => name.clone(),
+            None => String::from_utf8_lossy(to.value()).into_owned(),
+        };
+        let name = Resource::Name(id.clone());
         let policy = self.policies.read(|kept| {
-            let own = kept.policies.get(&self.name).or_else(|| kept.policies.get(&self.resource_type));
-            own.or(kept.default.as_ref()).cloned()
+            let own = kept.policies.get(&name).or_else(|| kept.policies.get(&self.resource_type));
+            own.or(kept.default.as_ref().filter(|_| self.name.is_some())).cloned()
         });
         let Some(policy) = policy else { return true };
         let Origin::Channel(link) = origin else {
@@ -107,7 +122,7 @@ impl Gate for Guard {
             return false;
         };
         let peer = link.peer();
-        let env = match facts(&peer, &self.id, now) {
+        let env = match facts(&peer, &id, now) {
             Ok(env) => env,
             Err(error) => {
                 tracing::info!(%to, %origin, %error, "denied: the peer's attributes are refused");

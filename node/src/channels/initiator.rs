@@ -71,10 +71,11 @@ impl Node {
                 route: second.return_route.clone(),
                 told_by: told_by.clone(),
                 trust: Arc::clone(&options.trust),
+                opened: options.opened.clone(),
             };
+            let open = Open::start(self, made)?;
             // From here on the address is the channel's.
             let address = mailbox.keep();
-            let open = Open::start(self, made)?;
             let back: Route = [address].into_iter().collect();
             let sent = self.send(Message::from(told_by, second.return_route, back, third)).await;
             if let Err(error) = sent {

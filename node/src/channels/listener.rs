@@ -11,16 +11,18 @@ use channel::{Address, Driver, Progress, Route};
 use vault::SecretBytes;
 
 use super::open::{Made, Open};
-use super::{ChannelOptions, Role, locked};
+use super::{ChannelOptions, MAX_WAY, Role, largest, locked};
 use crate::admission::Admission;
 use crate::error::{Error, Kind, Result};
 use crate::message::{Message, Origin};
 use crate::node::{Node, Place, Rule};
+use crate::source::Source;
 use crate::worker::{Pending, Runs, Worker};
 
 /// How long the last message of a handshake is waited for.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
-/// The most handshakes under way at one listener.
+/// The most handshakes under way at one listener. A further one takes the place of the oldest of the machine that has the
+/// most of them.
 const MAX_HALF_OPEN: usize = 1024;
 /// The most of them that came through one connection or channel; a further one takes the place of the oldest.
 const MAX_HALF_OPEN_OF_ONE: usize = 32;
@@ -38,6 +40,7 @@ pub(super) struct Listening {
 struct HalfOpen {
     address: Address,
     of: Option<u64>,
+    source: Option<Source>,
     since: Instant,
 }
 
@@ -94,22 +97,34 @@ impl Listening {
         }
     }
 
-    /// Makes room for one more handshake, or says that there is none.
-    fn admit(&self, node: &Node, address: &Address, origin: &Origin) -> Result<()> {
+    /// Makes room for one more handshake.
+    fn admit(&self, node: &Node, address: &Address, origin: &Origin) {
         self.sweep(node);
         let of = origin.link().map(crate::link::Link::number);
         let mut half_open = locked(&self.half_open);
-        if half_open.iter().filter(|one| one.of == of).count() >= MAX_HALF_OPEN_OF_ONE
-            && let Some(oldest) = half_open.iter().position(|one| one.of == of)
-            && let Some(oldest) = half_open.remove(oldest)
-        {
+        let oldest = if half_open.iter().filter(|one| one.of == of).count() >= MAX_HALF_OPEN_OF_ONE {
+            half_open.iter().position(|one| one.of == of)
+        } else if half_open.len() >= MAX_HALF_OPEN {
+            let crowd = largest(half_open.iter().map(|one| one.source));
+            half_open.iter().position(|one| Some(one.source) == crowd)
+        } else {
+            None
+        };
+        if let Some(oldest) = oldest.and_then(|oldest| half_open.remove(oldest)) {
             node.remove(&oldest.address);
         }
-        if half_open.len() >= MAX_HALF_OPEN {
-            return Err(Error::new(Kind::Exhausted, "too many handshakes are under way"));
+        let (address, source) = (address.clone(), origin.source());
+        half_open.push_back(HalfOpen { address, of, source, since: Instant::now() });
+    }
+
+    /// Puts a handshake at its address, unless its place was given away while its first message was answered.
+    fn put(&self, node: &Node, address: &Address, handshake: Handshake, place: Place) -> Result<()> {
+        let half_open = locked(&self.half_open);
+        if half_open.iter().any(|one| one.address == *address) {
+            node.place(address.clone(), Box::new(handshake), Runs::Inline, place)
+        } else {
+            Err(Error::new(Kind::Exhausted, "the handshake gave way to others"))
         }
-        half_open.push_back(HalfOpen { address: address.clone(), of, since: Instant::now() });
-        Ok(())
     }
 
     fn finished(&self, address: &Address) {
@@ -126,7 +141,7 @@ impl Worker for Listener {
     fn receive<'a>(&'a self, node: &'a Node, message: Message) -> Pending<'a, ()> {
         Box::pin(async move {
             let address = Node::random_address()?;
-            self.listening.admit(node, &address, message.origin())?;
+            self.listening.admit(node, &address, message.origin());
             let begun = self.begin(node, &address, message).await;
             if begun.is_err() {
                 self.listening.finished(&address);
@@ -140,6 +155,15 @@ impl Worker for Listener {
 impl Listener {
     /// Answers a first message.
     async fn begin(&self, node: &Node, address: &Address, message: Message) -> Result<()> {
+        if message.return_route.room() > MAX_WAY {
+            return Err(Error::new(Kind::Invalid, "the way back is longer than any that is kept"));
+        }
+        let has_room = |length: usize| {
+            // Who does not take what it is told is not waited for: others wait for the place that this one has meanwhile.
+            let full = || Error::new(Kind::Exhausted, "the peer takes no answer");
+            node.has_room(&message.return_route, length).then_some(()).ok_or_else(full)
+        };
+        has_room(MAX_WAY)?;
         let options = self.listening.options.clone();
         let (own, key) = options.party.present().await?;
         let mut driver = Driver::respond(own, key, &SecretBytes::random(EPHEMERAL)?).map_err(failed)?;
@@ -147,6 +171,7 @@ impl Listener {
         let Progress::Send(second) = progress else {
             return Err(Error::new(Kind::Backend, "the handshake was over before it began"));
         };
+        has_room(second.len() + MAX_WAY)?;
         let way = message.return_route.clone();
         let told_by = message.origin().clone();
         let of = told_by.link().map(crate::link::Link::number);
@@ -159,7 +184,7 @@ impl Listener {
             told_by: told_by.clone(),
         };
         let place = Place { rule: Rule::Through(None), kind: "handshake", of };
-        node.place(address.clone(), Box::new(handshake), Runs::Inline, place)?;
+        self.listening.put(node, address, handshake, place)?;
         let back: Route = [address.clone()].into_iter().collect();
         node.send(Message::from(told_by, way, back, second)).await
     }
@@ -206,6 +231,7 @@ impl Worker for Handshake {
                 route: self.way.clone(),
                 told_by: self.told_by.clone(),
                 trust: Arc::clone(&options.trust),
+                opened: options.opened.clone(),
             };
             Open::start(node, made).map(drop)
         })

@@ -12,21 +12,27 @@ mod open;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use channel::{Address, Peer, Presentation, Renewed, Route, Trust};
 use identity::{Identifier, Timestamp};
+use tokio::task::JoinSet;
 use vault::Agreer;
 
 use crate::error::{Error, Kind, Result};
 use crate::link::Link;
 use crate::message::Origin;
 use crate::node::Node;
+use crate::source::Source;
 use crate::worker::Pending;
 
 use listener::Listening;
 use open::Open;
+
+pub(crate) use open::MAX_WAY;
 
 /// What a node shows of itself in a handshake. Asked at each one, so that what is renewed is seen at the next.
 pub trait Party: Send + Sync {
@@ -34,10 +40,10 @@ pub trait Party: Send + Sync {
     fn present(&self) -> Pending<'_, (Presentation, Agreer)>;
 }
 
-/// What is done with a peer once its handshake is over, before anything of it is delivered: its history is written down, for
-/// one. What fails here ends the channel.
+/// What is done with a peer once its handshake is over, before anything of it is delivered, and when it presents itself anew: its
+/// history is written down, for one. What fails here ends the handshake, or leaves the peer as it was.
 pub trait Opened: Send + Sync {
-    /// A channel is open.
+    /// A channel is open, or its peer was refreshed.
     fn opened<'a>(&'a self, peer: &'a Peer) -> Pending<'a, ()>;
 }
 
@@ -136,6 +142,10 @@ impl ChannelLink {
         &self.link
     }
 
+    fn source(&self) -> Option<Source> {
+        self.carried_from.map(|from| from.ip().into())
+    }
+
     fn set_peer(&self, peer: Peer) {
         *self.peer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(peer);
     }
@@ -150,8 +160,69 @@ impl AsRef<Link> for ChannelLink {
 /// The channels and listeners of a node.
 #[derive(Default)]
 pub(crate) struct Channels {
-    open: Mutex<HashMap<Address, Arc<Open>>>,
+    open: Mutex<Table>,
     listeners: Mutex<HashMap<Address, Arc<Listening>>>,
+}
+
+/// Open channels, by the address that is named to users.
+#[derive(Default)]
+struct Table {
+    channels: HashMap<Address, Held>,
+    /// What all of them take.
+    bytes: usize,
+}
+
+/// A channel, and what it takes.
+struct Held {
+    open: Arc<Open>,
+    bytes: usize,
+}
+
+impl Table {
+    fn all(&self) -> impl Iterator<Item = &Arc<Open>> {
+        self.channels.values().map(|held| &held.open)
+    }
+
+    fn get(&self, address: &Address) -> Option<&Arc<Open>> {
+        self.channels.get(address).map(|held| &held.open)
+    }
+
+    fn add(&mut self, open: &Arc<Open>) {
+        let bytes = open.bytes();
+        self.bytes += bytes;
+        self.channels.insert(open.address().clone(), Held { open: Arc::clone(open), bytes });
+    }
+
+    fn remove(&mut self, address: &Address) {
+        let removed = self.channels.remove(address);
+        self.bytes -= removed.map_or(0, |held| held.bytes);
+    }
+
+    /// Counts one anew that is there.
+    fn weigh(&mut self, open: &Open) {
+        if let Some(held) = self.channels.get_mut(open.address()) {
+            let bytes = open.bytes();
+            self.bytes = self.bytes - held.bytes + bytes;
+            held.bytes = bytes;
+        }
+    }
+
+    /// When they take more than that, the oldest channel of the machine that has the most.
+    fn too_many(&self, most: usize) -> Option<Arc<Open>> {
+        if self.bytes <= most {
+            return None;
+        }
+        let crowd = largest(self.all().map(|one| one.link().source()))?;
+        let of_it = self.all().filter(|one| one.link().source() == crowd);
+        of_it.min_by_key(|one| one.link().link().number()).cloned()
+    }
+}
+
+/// What there is the most of.
+fn largest<T: Copy + Eq + Hash>(all: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts: HashMap<T, usize> = HashMap::new();
+    all.for_each(|one| *counts.entry(one).or_default() += 1);
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(one, _)| one)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -162,7 +233,7 @@ impl Node {
     /// The open channels, ordered by address.
     #[must_use]
     pub fn channels(&self) -> Vec<ChannelInfo> {
-        let open: Vec<_> = locked(&self.0.channels.open).values().cloned().collect();
+        let open: Vec<_> = locked(&self.0.channels.open).all().cloned().collect();
         let mut all: Vec<_> = open.iter().map(|one| one.info()).collect();
         all.sort_by(|a, b| a.address.cmp(&b.address));
         all
@@ -187,11 +258,39 @@ impl Node {
         self.channel(address)?.renew(self, renewed).await
     }
 
-    pub(crate) async fn close_channels(&self) {
-        let all: Vec<_> = locked(&self.0.channels.open).values().cloned().collect();
+    /// Closes all channels, whether or not their peers can be told in time.
+    pub(crate) async fn close_channels(&self, wait: Duration) {
+        let all: Vec<_> = locked(&self.0.channels.open).all().cloned().collect();
+        let mut closing = JoinSet::new();
         for open in all {
             self.forget_channel(&open);
-            open.close(self).await;
+            let node = self.clone();
+            closing.spawn(async move { open.close(&node).await });
+        }
+        let _ = tokio::time::timeout(wait, async { while closing.join_next().await.is_some() {} }).await;
+    }
+
+    /// Adds an open channel to the others.
+    fn remember_channel(&self, open: &Arc<Open>) {
+        locked(&self.0.channels.open).add(open);
+        self.bound_channels();
+    }
+
+    /// Counts anew what a channel takes.
+    fn weigh_channel(&self, open: &Open) {
+        locked(&self.0.channels.open).weigh(open);
+        self.bound_channels();
+    }
+
+    /// Ends channels when all of them take too much.
+    fn bound_channels(&self) {
+        loop {
+            let other = locked(&self.0.channels.open).too_many(self.0.channel_bytes);
+            let Some(other) = other else { return };
+            tracing::warn!(peer = %other.link().peer().identifier(), "a channel gives way to others: there are too many");
+            self.forget_channel(&other);
+            let node = self.clone();
+            self.spawn(async move { other.close(&node).await });
         }
     }
 
@@ -217,7 +316,7 @@ impl Node {
         for listener in listeners {
             listener.sweep(self);
         }
-        let open: Vec<_> = locked(&self.0.channels.open).values().cloned().collect();
+        let open: Vec<_> = locked(&self.0.channels.open).all().cloned().collect();
         for one in open {
             if one.is_abandoned(self) {
                 tracing::debug!(peer = %one.link().peer().identifier(), "a channel is dropped whose connection ended");

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use channel::{
-    Address, Channel, Message as Said, Payload, RecordError, RecordOpener, RecordSealer, Renewed, Route,
-    Trust,
+    Address, Channel, Message as Said, Payload, Peer, RECORD_OVERHEAD, RecordError, RecordOpener,
+    RecordSealer, Renewed, Route, Trust,
 };
 use identity::Timestamp;
 
-use super::{ChannelInfo, ChannelLink, Role, locked};
+use super::{ChannelInfo, ChannelLink, Opened, Role, locked};
 use crate::error::{Error, Kind, Result};
 use crate::link::Link;
 use crate::message::{Message, Origin};
@@ -18,6 +18,12 @@ use crate::worker::{Pending, Runs, Worker};
 
 /// How long a channel stays whose connection has ended: a peer that comes back over another one goes on with it.
 const WITHOUT_CONNECTION: Duration = Duration::from_secs(300);
+/// How long who sends for others waits until it is their turn and there is room.
+const TURN_WAIT: Duration = Duration::from_secs(5);
+/// The most room of a way to a peer: of some fifty addresses.
+pub(crate) const MAX_WAY: usize = 4 * 1024;
+/// What a channel takes in memory, about, whoever is at its other end.
+const OWN_BYTES: usize = 8 * 1024;
 /// The bytes of a record's counter.
 const COUNTER: usize = size_of::<u64>();
 
@@ -29,6 +35,7 @@ pub(super) struct Open {
     decryptor: Address,
     since: Timestamp,
     trust: Arc<dyn Trust>,
+    opened: Option<Arc<dyn Opened>>,
     /// Held while a record is sealed and queued: records leave in the order of their counters.
     sealing: tokio::sync::Mutex<Option<RecordSealer>>,
     opening: Mutex<RecordOpener>,
@@ -46,6 +53,14 @@ struct Way {
     gone: Option<Instant>,
 }
 
+/// How what is to be sealed came here.
+struct Sent {
+    /// How often it was delivered inside this node before.
+    deliveries: u16,
+    /// Whether it came from elsewhere.
+    for_others: bool,
+}
+
 /// What a handshake leaves behind.
 pub(super) struct Made {
     pub(super) channel: Channel,
@@ -55,6 +70,14 @@ pub(super) struct Made {
     pub(super) route: Route,
     pub(super) told_by: Origin,
     pub(super) trust: Arc<dyn Trust>,
+    pub(super) opened: Option<Arc<dyn Opened>>,
+}
+
+/// What came of a record.
+enum Taken {
+    Message(Message),
+    Refreshed(Box<Peer>),
+    Nothing,
 }
 
 impl Open {
@@ -68,6 +91,7 @@ impl Open {
             decryptor: made.decryptor,
             since: node.now(),
             trust: made.trust,
+            opened: made.opened,
             sealing: tokio::sync::Mutex::new(Some(sealer)),
             opening: Mutex::new(opener),
             way: Mutex::new(Way { route: made.route, told_by: made.told_by, counter: 0, gone: None }),
@@ -78,13 +102,23 @@ impl Open {
         // Records prove by themselves whose they are: whoever brings them.
         let place = Place { rule: Rule::Through(None), kind: "decryptor", of: None };
         node.replace(&open.decryptor, Box::new(Decryptor(Arc::clone(&open))), place);
-        locked(&node.0.channels.open).insert(open.encryptor.clone(), Arc::clone(&open));
+        node.remember_channel(&open);
         tracing::info!(peer = %open.link.peer().identifier(), address = %open.encryptor, "a secure channel is open");
         Ok(open)
     }
 
     pub(super) fn link(&self) -> &ChannelLink {
         &self.link
+    }
+
+    /// What names it to users.
+    pub(super) fn address(&self) -> &Address {
+        &self.encryptor
+    }
+
+    /// The memory that it takes, about: what a peer shows is there as it came and once more decoded.
+    pub(super) fn bytes(&self) -> usize {
+        OWN_BYTES + 2 * self.link.peer().presented_bytes()
     }
 
     pub(super) fn info(&self) -> ChannelInfo {
@@ -114,13 +148,27 @@ impl Open {
         way.gone.get_or_insert_with(Instant::now).elapsed() > WITHOUT_CONNECTION
     }
 
-    /// Seals, and sends along the way to the peer. `back` is who the peer is told to answer on the outside.
-    async fn send(&self, node: &Node, said: Said<'_>, back: Route, deliveries: u16) -> Result<()> {
-        let mut sealing = self.sealing.lock().await;
+    /// Seals, and sends along the way to the peer. `back` is who the peer is told to answer on the outside. Whoever sends
+    /// for others waits only so long for the turn.
+    async fn send(&self, node: &Node, said: Said<'_>, back: Route, sent: Sent) -> Result<()> {
+        // A record that is sealed and then does not leave costs a counter all the same, and the peer follows over a window of
+        // them only: so there is room before it is sealed.
+        let turn = async {
+            let sealing = self.sealing.lock().await;
+            let way = self.way();
+            let length = said.room() + RECORD_OVERHEAD + way.route.room() + back.room();
+            node.ready(&way.route, length).await?;
+            Ok::<_, Error>((sealing, way))
+        };
+        let (mut sealing, Way { route, told_by, .. }) = if sent.for_others {
+            let full = |_| Error::new(Kind::Exhausted, "the secure channel takes nothing more");
+            tokio::time::timeout(TURN_WAIT, turn).await.map_err(full)??
+        } else {
+            turn.await?
+        };
         let sealer = sealing.as_mut().ok_or_else(closed)?;
         let record = sealer.seal(said).map_err(unsealed)?;
-        let Way { route, told_by, .. } = self.way();
-        node.send(Message::from(told_by, route, back, record).after(deliveries)).await
+        node.send(Message::from(told_by, route, back, record).after(sent.deliveries)).await
     }
 
     /// Tells the peer that nothing more comes. It is not waited for.
@@ -134,11 +182,11 @@ impl Open {
 
     pub(super) async fn renew(&self, node: &Node, renewed: &Renewed) -> Result<()> {
         let back = [self.encryptor.clone()].into_iter().collect();
-        self.send(node, renewed.message(), back, 0).await
+        self.send(node, renewed.message(), back, Sent { deliveries: 0, for_others: false }).await
     }
 
-    /// Opens a record, and says what is to be delivered.
-    fn open(&self, node: &Node, mut message: Message) -> Result<Option<Message>> {
+    /// Opens a record, and says what came of it.
+    fn open(&self, node: &Node, mut message: Message) -> Result<Taken> {
         let counter = message.payload.first_chunk::<COUNTER>().map(|counter| u64::from_be_bytes(*counter));
         let mut opener = locked(&self.opening);
         match opener.open(&mut message.payload).map_err(refused)? {
@@ -149,23 +197,33 @@ impl Open {
                 self.follow(counter, message.return_route, told_by);
                 return_route.0.insert(0, self.encryptor.clone());
                 let origin = Origin::Channel(Arc::clone(&self.link));
-                Ok(Some(Message::from(origin, onward_route, return_route, payload).after(message.deliveries)))
+                let said = Message::from(origin, onward_route, return_route, payload);
+                Ok(Taken::Message(said.after(message.deliveries)))
             }
             Said::Refresh(refresh) => {
                 let mut peer = (*self.link.peer()).clone();
                 peer.refresh(&refresh, node.now(), &*self.trust).map_err(refused)?;
                 drop(opener);
-                tracing::debug!(peer = %peer.identifier(), "a peer presented new credentials");
-                self.link.set_peer(peer);
-                Ok(None)
+                Ok(Taken::Refreshed(Box::new(peer)))
             }
             Said::Close => {
                 drop(opener);
                 tracing::info!(peer = %self.link.peer().identifier(), address = %self.encryptor, "the peer closed a secure channel");
                 node.forget_channel(self);
-                Ok(None)
+                Ok(Taken::Nothing)
             }
         }
+    }
+
+    /// Takes a peer as it presented itself anew.
+    async fn refreshed(&self, node: &Node, peer: Peer) -> Result<()> {
+        if let Some(opened) = &self.opened {
+            opened.opened(&peer).await?;
+        }
+        tracing::debug!(peer = %peer.identifier(), "a peer presented new credentials");
+        self.link.set_peer(peer);
+        node.weigh_channel(self);
+        Ok(())
     }
 
     /// The responder follows its peer over new connections: the way back of a record that is newer than what told the way
@@ -173,6 +231,9 @@ impl Open {
     fn follow(&self, counter: Option<u64>, mut back: Route, told_by: Origin) {
         let mut way = locked(&self.way);
         let Some(counter) = counter.filter(|counter| *counter > way.counter) else { return };
+        if back.room() > MAX_WAY {
+            return;
+        }
         way.counter = counter;
         let Some(last) = way.route.0.last().cloned() else { return };
         if self.role == Role::Responder {
@@ -205,10 +266,11 @@ impl Worker for Encryptor {
     fn receive<'a>(&'a self, node: &'a Node, mut message: Message) -> Pending<'a, ()> {
         Box::pin(async move {
             message.take_next();
-            let Message { onward_route, return_route, payload, deliveries, .. } = message;
+            let sent = Sent { deliveries: message.deliveries, for_others: !message.origin().is_local() };
+            let Message { onward_route, return_route, payload, .. } = message;
             let said = Said::Payload(Payload { onward_route, return_route, payload: &payload });
             // Without an outer way back: the peer would follow it.
-            self.0.send(node, said, Route::default(), deliveries).await
+            self.0.send(node, said, Route::default(), sent).await
         })
     }
 }
@@ -219,8 +281,9 @@ impl Worker for Decryptor {
     fn receive<'a>(&'a self, node: &'a Node, message: Message) -> Pending<'a, ()> {
         Box::pin(async move {
             match self.0.open(node, message)? {
-                Some(opened) => node.send(opened).await,
-                None => Ok(()),
+                Taken::Message(said) => node.send(said).await,
+                Taken::Refreshed(peer) => self.0.refreshed(node, *peer).await,
+                Taken::Nothing => Ok(()),
             }
         })
     }

@@ -2,30 +2,37 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use channel::{Address, Route};
+use channel::{Address, MAX_HOPS, Route};
 use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
+use tokio::time::Instant;
 
 use super::frame::{self, Frame, MAX_FRAME, VERSION};
+use super::listener::FreePlace;
 use super::writer::Writer;
 use super::{TcpConnectionInfo, locked};
 use crate::error::{Error, Kind, Result};
 use crate::link::Link;
 use crate::message::{Message, Origin};
 use crate::node::{Node, Place, Rule};
+use crate::source::Source;
 use crate::worker::{Pending, Runs, Worker};
 
 /// Bytes that may wait to be written.
 const BUDGET: usize = 4 * 1024 * 1024;
 /// How long a message that came from elsewhere waits for room in the queue before it is dropped.
 const QUEUE_WAIT: Duration = Duration::from_secs(5);
-/// How long a peer may take nothing of what is written, or be silent in the middle of a frame, before it is cut off.
-pub(super) const STALL_WAIT: Duration = Duration::from_secs(30);
+/// How long a peer may take nothing of what is written before it is cut off; what a frame may take beside the time for its
+/// length, and how long it waits for room; and what is left to be written when a connection is closed.
+pub(super) const STALL_WAIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+/// The fewest bytes a second of a frame that comes.
+const SLOWEST: u32 = 64 * 1024;
 /// How long the first byte of the other side may take.
 const VERSION_WAIT: Duration = Duration::from_secs(10);
 /// When a line that is silent is asked whether the other end is still there, how soon again, and how often before it has ended.
@@ -39,7 +46,7 @@ const BUFFER: usize = 16 * 1024;
 /// Frames longer than this have their payload read to where it stays, and this much of them before.
 const LONG: usize = 16 * 1024;
 const HEAD: usize = 4 * 1024;
-/// What is allocated for a frame before any of it has come.
+/// What is allocated for a frame before any of it has come. What is longer is read on when there is room for all of it.
 const AHEAD: usize = 256 * 1024;
 
 /// A TCP connection.
@@ -48,7 +55,20 @@ pub struct TcpLink {
     link: Link,
     info: TcpConnectionInfo,
     budget: Arc<Semaphore>,
-    closing: watch::Sender<bool>,
+    ending: watch::Sender<Ending>,
+    /// Whether a whole frame came.
+    heard: AtomicBool,
+}
+
+/// Whether a connection is to end, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It goes on.
+    No,
+    /// When what is left has been written.
+    Close,
+    /// At once.
+    Cut,
 }
 
 impl TcpLink {
@@ -72,8 +92,66 @@ impl TcpLink {
         self.info.clone()
     }
 
+    pub(super) fn source(&self) -> Source {
+        self.info.remote.ip().into()
+    }
+
+    /// Whether a whole frame came, and it goes on.
+    pub(super) fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed) && *self.ending.borrow() == Ending::No
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        *self.ending.borrow() == Ending::Cut
+    }
+
     pub(super) fn close(&self) {
-        self.closing.send_replace(true);
+        self.ending.send_if_modified(|ending| {
+            let goes_on = *ending == Ending::No;
+            if goes_on {
+                *ending = Ending::Close;
+            }
+            goes_on
+        });
+    }
+
+    pub(super) fn cut(&self) {
+        self.ending.send_replace(Ending::Cut);
+    }
+
+    /// Waits until there is room for a message of so many bytes.
+    pub(super) async fn ready(&self, length: usize) -> Result<()> {
+        // With what surrounds the payload of a frame.
+        if length > MAX_FRAME - HEAD {
+            return Err(too_long());
+        }
+        self.room(length, true).await.map(drop)
+    }
+
+    /// Whether there is room for so many bytes now.
+    pub(super) fn has_room(&self, length: usize) -> bool {
+        self.budget.available_permits() >= length.min(BUDGET)
+    }
+
+    /// Room for so many bytes in the queue. What came from elsewhere waits for it only so long.
+    async fn room(&self, length: usize, remote: bool) -> Result<OwnedSemaphorePermit> {
+        // What is larger than the budget takes all of it.
+        let bytes = u32::try_from(length.min(BUDGET)).unwrap_or(u32::MAX);
+        if let Ok(room) = Arc::clone(&self.budget).try_acquire_many_owned(bytes) {
+            return Ok(room);
+        }
+        let waiting = Arc::clone(&self.budget).acquire_many_owned(bytes);
+        let room = if remote {
+            let full = |_| Error::new(Kind::Exhausted, "the connection takes nothing more");
+            tokio::time::timeout(QUEUE_WAIT, waiting).await.map_err(full)?
+        } else {
+            waiting.await
+        };
+        room.map_err(|_| self.ended())
+    }
+
+    fn ended(&self) -> Error {
+        Error::new(Kind::Unavailable, format!("the connection to `{}` has ended", self.remote()))
     }
 
     /// Waits until nothing waits to be written.
@@ -100,33 +178,18 @@ impl Worker for Sender {
         Box::pin(async move {
             message.take_next();
             let remote = !message.origin().is_local();
-            let frame = Frame::new(message).ok_or_else(|| {
-                Error::new(Kind::Invalid, format!("the message does not fit {MAX_FRAME} bytes"))
-            })?;
-            let ended = || {
-                Error::new(Kind::Unavailable, format!("the connection to `{}` has ended", self.link.remote()))
-            };
-            // A frame that is larger than the budget takes all of it.
-            let room = u32::try_from(frame.len().min(BUDGET)).unwrap_or(u32::MAX);
-            let room = match Arc::clone(&self.link.budget).try_acquire_many_owned(room) {
-                Ok(room) => room,
-                Err(_) => self.room(room, remote).await?.ok_or_else(ended)?,
-            };
-            if self.writer.send(frame, room) { Ok(()) } else { Err(ended()) }
+            let frame = Frame::new(message).ok_or_else(too_long)?;
+            let room = self.link.room(frame.len(), remote).await?;
+            if self.writer.send(frame, room) { Ok(()) } else { Err(self.link.ended()) }
         })
     }
 }
 
-impl Sender {
-    /// Waits for room; none when the connection ends.
-    async fn room(&self, room: u32, remote: bool) -> Result<Option<OwnedSemaphorePermit>> {
-        let waiting = Arc::clone(&self.link.budget).acquire_many_owned(room);
-        if !remote {
-            return Ok(waiting.await.ok());
-        }
-        let full = |_| Error::new(Kind::Exhausted, "the connection takes nothing more");
-        Ok(tokio::time::timeout(QUEUE_WAIT, waiting).await.map_err(full)?.ok())
-    }
+fn too_long() -> Error {
+    Error::new(
+        Kind::Invalid,
+        format!("the message does not fit {MAX_FRAME} bytes, or a route has more than {MAX_HOPS} addresses"),
+    )
 }
 
 /// Has the system ask the other end whether it is still there. A system that does not know one of the options keeps its own.
@@ -142,12 +205,12 @@ impl Node {
     pub(super) fn run_connection(
         &self,
         stream: TcpStream,
-        listener: Option<Address>,
-        place_taken: Option<OwnedSemaphorePermit>,
+        listener: Option<(Address, FreePlace)>,
     ) -> std::io::Result<TcpConnectionInfo> {
         stream.set_nodelay(true)?;
         keep_alive(&stream);
         let address = Self::random_address().map_err(std::io::Error::other)?;
+        let (listener, free) = listener.unzip();
         let info = TcpConnectionInfo {
             address: address.clone(),
             remote: stream.peer_addr()?,
@@ -158,7 +221,8 @@ impl Node {
             link: Link::new(),
             info: info.clone(),
             budget: Arc::new(Semaphore::new(BUDGET)),
-            closing: watch::Sender::new(false),
+            ending: watch::Sender::new(Ending::No),
+            heard: AtomicBool::new(false),
         });
         let (reading, writing) = stream.into_split();
         let writer = Arc::new(Writer::new(writing));
@@ -173,17 +237,22 @@ impl Node {
         tracing::debug!(remote = %info.remote, %address, "a TCP connection is open");
         // Reading and writing are tasks of their own: a peer that takes nothing is heard all the same.
         let (node, ended) = (self.clone(), self.stopped());
-        let (of_writer, closing) = (Arc::clone(&link), link.closing.subscribe());
+        let (of_writer, ending) = (Arc::clone(&link), link.ending.subscribe());
+        // The connection has its place until both are done.
+        let place_taken = Arc::new(free.map(|free| free.take(Arc::clone(&link))));
+        let place_of_writer = Arc::clone(&place_taken);
         self.spawn(async move {
-            let why = writer.run(closing).await;
+            let why = writer.run(ending).await;
             tracing::debug!(remote = %of_writer.remote(), why = ?why.err(), "nothing more is written");
             of_writer.close();
+            drop(writer);
+            drop(place_of_writer);
         });
-        let mut closing = link.closing.subscribe();
+        let mut ending = link.ending.subscribe();
         self.spawn(async move {
             let why = tokio::select! {
                 read = read(&node, &link, reading) => read,
-                _ = closing.wait_for(|closing| *closing) => Ok(()),
+                _ = ending.wait_for(|ending| *ending != Ending::No) => Ok(()),
                 () = ended => Ok(()),
             };
             tracing::debug!(remote = %link.remote(), address = %link.info.address, why = ?why.err(), "a TCP connection ended");
@@ -198,11 +267,7 @@ impl Node {
         link.budget.close();
         self.remove(&link.info.address);
         self.remove_of(link.link.number());
-        let mut connections = locked(&self.0.tcp.connections);
-        connections.remove(&link.info.address);
-        for other in connections.values() {
-            other.link.part(link.link.number());
-        }
+        locked(&self.0.tcp.connections).remove(&link.info.address);
     }
 }
 
@@ -223,8 +288,13 @@ async fn read(node: &Node, link: &Arc<TcpLink>, reading: OwnedReadHalf) -> std::
         if length > MAX_FRAME {
             return Err(invalid("the frame is too long"));
         }
-        let frame = read_frame(&mut reading, length).await?;
-        let (onward, mut back, payload) = frame.ok_or_else(|| invalid("it is no frame"))?;
+        let frame = read_frame(node, &mut reading, length).await?;
+        link.heard.store(true, Ordering::Relaxed);
+        let Some((onward, mut back, payload)) = frame else {
+            // It costs who sent it the frame, and nobody else the connection: a node in between passes on what others send.
+            tracing::debug!(remote = %link.remote(), length, "what came is no frame");
+            continue;
+        };
         if onward.0.is_empty() {
             continue; // A heartbeat.
         }
@@ -233,28 +303,58 @@ async fn read(node: &Node, link: &Arc<TcpLink>, reading: OwnedReadHalf) -> std::
     }
 }
 
-/// One frame of this length: its routes and its payload. Memory is taken as bytes come, not as they are announced.
+/// How long a frame of this length may take: a byte now and then is not enough to hold what was announced.
+fn longest(length: usize) -> Duration {
+    STALL_WAIT + Duration::from_secs(1) * u32::try_from(length).unwrap_or(u32::MAX) / SLOWEST
+}
+
+/// One frame of this length: its routes and its payload, or nothing when it is none. Memory is taken as bytes come, not as they
+/// are announced; of long frames, only so many are read at a time.
 async fn read_frame(
+    node: &Node,
     reading: &mut BufReader<OwnedReadHalf>,
     length: usize,
 ) -> std::io::Result<Option<(Route, Route, Vec<u8>)>> {
+    let mut until = Instant::now() + longest(length);
     let mut bytes = Vec::with_capacity(length.min(AHEAD));
     if length > LONG {
         // The payload is read to where it stays.
-        fill(reading, &mut bytes, HEAD).await?;
+        fill(reading, &mut bytes, HEAD, until).await?;
         if let Some(head) = frame::head(&bytes)
             && let Some(tail) = (length - head.length).checked_sub(head.payload)
         {
             let mut payload = Vec::with_capacity(head.payload.min(AHEAD));
             payload.extend_from_slice(bytes.get(head.length..).unwrap_or_default());
-            fill(reading, &mut payload, head.payload).await?;
+            fill(reading, &mut payload, head.payload.min(AHEAD), until).await?;
+            let _room = room_for(node, length, &mut until).await?;
+            fill(reading, &mut payload, head.payload, until).await?;
             let mut rest = payload.split_off(head.payload);
-            fill(reading, &mut rest, tail).await?;
+            fill(reading, &mut rest, tail, until).await?;
             return Ok(frame::is_tail(&rest, head.fields).then_some((head.onward, head.back, payload)));
         }
     }
-    fill(reading, &mut bytes, length).await?;
+    fill(reading, &mut bytes, length.min(AHEAD), until).await?;
+    let _room = room_for(node, length, &mut until).await?;
+    fill(reading, &mut bytes, length, until).await?;
     Ok(frame::decode(bytes))
+}
+
+/// Room for a long frame beside the others that are being read. Waiting for it does not count into the time that the frame has:
+/// the peer can do nothing about it.
+async fn room_for<'a>(
+    node: &'a Node,
+    length: usize,
+    until: &mut Instant,
+) -> std::io::Result<Option<SemaphorePermit<'a>>> {
+    if length <= AHEAD {
+        return Ok(None);
+    }
+    let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
+    let start = Instant::now();
+    let room = async { node.0.tcp.long_frames.acquire_many(kib).await.map_err(std::io::Error::other) };
+    let room = within(STALL_WAIT, room).await?;
+    *until += start.elapsed();
+    Ok(Some(room))
 }
 
 /// Reads until there are so many bytes.
@@ -262,14 +362,18 @@ async fn fill(
     reading: &mut BufReader<OwnedReadHalf>,
     bytes: &mut Vec<u8>,
     length: usize,
+    until: Instant,
 ) -> std::io::Result<()> {
-    while bytes.len() < length {
-        let left = u64::try_from(length - bytes.len()).unwrap_or(u64::MAX);
-        if within(STALL_WAIT, (&mut *reading).take(left).read_buf(bytes)).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
+    let filling = async {
+        while bytes.len() < length {
+            let left = u64::try_from(length - bytes.len()).unwrap_or(u64::MAX);
+            if (&mut *reading).take(left).read_buf(bytes).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    tokio::time::timeout_at(until, filling).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
 pub(super) async fn within<T>(
@@ -284,6 +388,13 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn a_frame_comes_in_time_or_not_at_all() {
+        for (length, seconds) in [(0, 0), (64 * 1024, 1), (1024 * 1024, 16), (MAX_FRAME, 256)] {
+            assert_eq!(longest(length), STALL_WAIT + Duration::from_secs(seconds), "{length}");
+        }
+    }
 
     #[tokio::test]
     async fn a_silent_line_is_asked_after() {

@@ -39,8 +39,12 @@ pub(super) struct Frame {
 pub(super) const TAIL: [u8; 3] = *b"\x62{}";
 
 impl Frame {
-    /// The frame of a message, or nothing when it is too long.
+    /// The frame of a message, or nothing when it is too long: as a whole, or a route of it, which would end the connection
+    /// at nodes that take no more than others.
     pub(super) fn new(message: Message) -> Option<Self> {
+        if !message.onward_route.is_taken() || !message.return_route.is_taken() {
+            return None;
+        }
         let mut head = vec![0; size_of::<u32>()];
         let mut encoder = Encoder::new(&mut head);
         encoder.array(4).ok()?;
@@ -176,6 +180,24 @@ mod tests {
         // What does not end there, what is of no definite length, and a short payload are left to the whole.
         for other in ["84818200", "9f8080", "84808041 78", "838080", "82808058", "8380805affff"] {
             assert!(head(&hex::decode(other.replace(' ', "")).unwrap()).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn routes_have_a_limit() {
+        let route = |hops: usize, length| Route(vec![Address::local(vec![b'a'; length]); hops]);
+        for (hops, length, fits) in [
+            (channel::MAX_HOPS, 1, true),
+            (channel::MAX_HOPS + 1, 1, false),
+            (1, channel::MAX_ADDRESS, true),
+            (1, channel::MAX_ADDRESS + 1, false),
+        ] {
+            let (few, many) = (route(1, 1), route(hops, length));
+            for (onward, back) in [(many.clone(), few.clone()), (few, many)] {
+                let frame = Frame::new(Message::new(onward, back, Vec::new()));
+                assert_eq!(frame.is_some(), fits, "{hops} of {length}");
+                assert!(frame.is_none_or(|frame| decode(bytes(&frame)[4..].to_vec()).is_some()));
+            }
         }
     }
 

@@ -1,19 +1,23 @@
 //! TCP listeners.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use channel::Address;
+use rustix::io::Errno;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{TcpListenerInfo, locked};
+use super::{TcpLink, TcpListenerInfo, locked};
 use crate::error::{Error, Kind, Result};
 use crate::node::Node;
+use crate::source::Source;
 
-/// The most connections that one listener has at once.
-const MAX_CONNECTIONS: usize = 4096;
+/// How long a connection that makes room may take to be gone.
+const ROOM_WAIT: Duration = Duration::from_secs(1);
 /// How long it waits when a connection could not be taken.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -90,21 +94,105 @@ impl Node {
     }
 }
 
+/// The places of a listener, and the connections that have them: also those that read nothing more, while something is left to
+/// be written to them.
+#[derive(Debug)]
+struct Places {
+    free: Arc<Semaphore>,
+    taken: Mutex<HashMap<u64, Arc<TcpLink>>>,
+}
+
+/// A place that no connection has yet.
+#[derive(Debug)]
+pub(super) struct FreePlace {
+    places: Arc<Places>,
+    permit: OwnedSemaphorePermit,
+}
+
+/// The place of a connection, given back when dropped.
+#[derive(Debug)]
+pub(super) struct TakenPlace {
+    places: Arc<Places>,
+    number: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl FreePlace {
+    pub(super) fn take(self, link: Arc<TcpLink>) -> TakenPlace {
+        let number = link.link().number();
+        locked(&self.places.taken).insert(number, link);
+        TakenPlace { places: self.places, number, _permit: self.permit }
+    }
+}
+
+impl Drop for TakenPlace {
+    fn drop(&mut self) {
+        locked(&self.places.taken).remove(&self.number);
+    }
+}
+
+impl Places {
+    fn new(places: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(places)), taken: Mutex::default() }
+    }
+
+    /// A place for a connection, if need be that of another one.
+    async fn find(self: &Arc<Self>) -> Option<FreePlace> {
+        let free = Arc::clone(&self.free);
+        let permit = match Arc::clone(&free).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.make_room();
+                tokio::time::timeout(ROOM_WAIT, free.acquire_owned()).await.ok()?.ok()?
+            }
+        };
+        Some(FreePlace { places: Arc::clone(self), permit })
+    }
+
+    /// Cuts a connection off: first of those that never sent a whole frame, or send nothing more, of the machine that has the
+    /// most, the oldest. Whoever says something soon is never that one, so connections that say nothing keep nobody out.
+    fn make_room(&self) {
+        let taken = locked(&self.taken);
+        let mut crowds: HashMap<Source, usize> = HashMap::new();
+        taken.values().for_each(|link| *crowds.entry(link.source()).or_default() += 1);
+        let rank = |link: &&Arc<TcpLink>| {
+            let crowd = crowds.get(&link.source()).copied().unwrap_or_default();
+            (link.is_heard(), Reverse(crowd), link.link().number())
+        };
+        if let Some(link) = taken.values().filter(|link| !link.is_cut()).min_by_key(rank) {
+            tracing::debug!(remote = %link.remote(), "a TCP connection makes room for another");
+            link.cut();
+        }
+    }
+}
+
 async fn accept(node: &Node, listener: &TcpListener, name: &Address) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Places::new(node.0.connections));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, remote)) => {
-                if let Err(error) = node.run_connection(stream, Some(name.clone()), Some(place)) {
+                let Some(place) = places.find().await else {
+                    tracing::debug!(%remote, "there is no place for a TCP connection");
+                    continue;
+                };
+                if let Err(error) = node.run_connection(stream, Some((name.clone(), place))) {
                     tracing::debug!(%remote, %error, "a TCP connection was not taken");
                 }
             }
-            // No more descriptors: whoever waits goes on waiting, and nobody spins.
+            // No more descriptors, as a rule: one makes room, whoever waits goes on waiting, and nobody spins.
             Err(error) => {
                 tracing::warn!(%error, "no TCP connection can be taken");
+                if is_scarce(&error) {
+                    places.make_room();
+                }
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
     }
+}
+
+/// Whether what failed wants what a connection has.
+fn is_scarce(error: &std::io::Error) -> bool {
+    let scarce = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|error| scarce.contains(&error))
 }

@@ -6,6 +6,8 @@
 mod connection;
 mod frame;
 mod listener;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::HashMap;
@@ -13,8 +15,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use channel::Address;
+use channel::{Address, Route};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 pub use connection::TcpLink;
 pub use frame::MAX_FRAME;
@@ -23,7 +26,7 @@ pub(crate) use frame::{decode, encode};
 
 use crate::error::{Error, Kind, Result};
 use crate::message::Message;
-use crate::node::Node;
+use crate::node::{Node, nobody_at};
 
 /// The number of the transport in addresses.
 pub const TCP: u8 = 1;
@@ -55,13 +58,28 @@ pub struct TcpListenerInfo {
     pub socket: SocketAddr,
 }
 
+/// The most KiB of long frames that are being read at a time, whosoever they are.
+const LONG_FRAMES: usize = if cfg!(test) { 1024 } else { 256 * 1024 };
+
 /// The connections and listeners of a node.
-#[derive(Default)]
 pub(crate) struct Tcp {
     connections: Mutex<HashMap<Address, Arc<TcpLink>>>,
     listeners: Mutex<HashMap<Address, listener::Listening>>,
     /// Connections that were dialled for routes, by what was dialled.
     dialled: Mutex<HashMap<String, Address>>,
+    /// Room for long frames that are being read, in KiB.
+    long_frames: Semaphore,
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self {
+            connections: Mutex::default(),
+            listeners: Mutex::default(),
+            dialled: Mutex::default(),
+            long_frames: Semaphore::new(LONG_FRAMES),
+        }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -78,7 +96,8 @@ impl Node {
             return Err(Error::new(Kind::Invalid, format!("`{}` is no TCP address", to.escape_debug()))
                 .with_hint("write it as HOST:PORT"));
         }
-        if locked(&self.0.tcp.connections).len() >= MAX_DIALLED {
+        let dialled = |link: &&Arc<TcpLink>| link.listener().is_none();
+        if locked(&self.0.tcp.connections).values().filter(dialled).count() >= MAX_DIALLED {
             return Err(Error::new(Kind::Exhausted, "the node has too many TCP connections"));
         }
         let failed = |e: std::io::Error| {
@@ -90,7 +109,7 @@ impl Node {
             .await
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
             .map_err(failed)?;
-        self.run_connection(stream, None, None).map_err(failed)
+        self.run_connection(stream, None).map_err(failed)
     }
 
     /// The TCP connections, ordered by address.
@@ -162,6 +181,27 @@ impl Node {
             })
         };
         resolved.iter().any(own)
+    }
+
+    /// Waits until a message of so many bytes could leave along a route, for those who would rather not begin in vain.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when nobody is at its first address, [`Kind::Invalid`] when the message is too long for a frame,
+    /// [`Kind::Exhausted`] when the connection takes nothing more, [`Kind::Unavailable`] when it has ended.
+    pub(crate) async fn ready(&self, route: &Route, length: usize) -> Result<()> {
+        let Some(first) = route.0.first() else { return Ok(()) };
+        let link = locked(&self.0.tcp.connections).get(first).cloned();
+        match link {
+            Some(link) => link.ready(length).await,
+            None if self.has(first) => Ok(()),
+            None => Err(nobody_at(first)),
+        }
+    }
+
+    /// Whether a message of so many bytes could leave along a route at once.
+    pub(crate) fn has_room(&self, route: &Route, length: usize) -> bool {
+        let Some(first) = route.0.first() else { return true };
+        locked(&self.0.tcp.connections).get(first).is_none_or(|link| link.has_room(length))
     }
 
     /// Waits until what was queued has been written.

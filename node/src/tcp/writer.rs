@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 
-use super::connection::{STALL_WAIT, within};
+use super::connection::{Ending, STALL_WAIT, within};
 use super::frame::{Frame, TAIL, VERSION};
 use super::locked;
 
@@ -90,16 +90,27 @@ impl Writer {
         true
     }
 
-    /// The task. When the connection is to end, what is left then is still written.
-    pub(super) async fn run(&self, mut closing: watch::Receiver<bool>) -> io::Result<()> {
-        let written = self.write_left(&mut closing).await;
+    /// The task. When the connection is closed, what is left then is still written, as far as that does not take too long.
+    pub(super) async fn run(&self, mut ending: watch::Receiver<Ending>) -> io::Result<()> {
+        let mut until = ending.clone();
+        let too_late = async {
+            let ending = until.wait_for(|ending| *ending != Ending::No).await.map(|ending| *ending);
+            if matches!(ending, Ok(Ending::Close)) {
+                let cut = until.wait_for(|ending| *ending == Ending::Cut);
+                let _ = tokio::time::timeout(STALL_WAIT, cut).await;
+            }
+        };
+        let written = tokio::select! {
+            written = self.write_left(&mut ending) => written,
+            () = too_late => Err(ErrorKind::ConnectionAborted.into()),
+        };
         let mut left = locked(&self.left);
         left.closed = true;
         left.parts.clear();
         written
     }
 
-    async fn write_left(&self, closing: &mut watch::Receiver<bool>) -> io::Result<()> {
+    async fn write_left(&self, ending: &mut watch::Receiver<Ending>) -> io::Result<()> {
         loop {
             let (empty, closed) = {
                 let left = locked(&self.left);
@@ -107,7 +118,7 @@ impl Writer {
             };
             match (empty, closed) {
                 (true, true) => return Ok(()),
-                (true, false) => self.wait(closing).await,
+                (true, false) => self.wait(ending).await,
                 (false, _) => {
                     within(STALL_WAIT, self.half.writable()).await?;
                     self.write_some()?;
@@ -116,10 +127,10 @@ impl Writer {
         }
     }
 
-    async fn wait(&self, closing: &mut watch::Receiver<bool>) {
+    async fn wait(&self, ending: &mut watch::Receiver<Ending>) {
         tokio::select! {
             () = self.more.notified() => {}
-            _ = closing.wait_for(|closing| *closing) => locked(&self.left).closed = true,
+            _ = ending.wait_for(|ending| *ending != Ending::No) => locked(&self.left).closed = true,
         }
     }
 

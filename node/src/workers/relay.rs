@@ -7,16 +7,18 @@
 //! after that     what is sent to the relay goes the way back that the registration came, and on from there
 //! ```
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use channel::{Address, Route};
+use identity::Identifier;
 use tokio::sync::mpsc;
 
 use super::{decode_text, encode_text};
 use crate::admission::Admission;
+use crate::channels::MAX_WAY;
 use crate::error::{Error, Kind, Result};
 use crate::message::Message;
 use crate::node::{Node, Place, Rule};
@@ -38,7 +40,14 @@ pub type RelayRule = Arc<dyn Fn(&Message, &str) -> bool + Send + Sync>;
 pub struct RelayService {
     relays: Admission,
     rule: RelayRule,
-    registered: Mutex<HashSet<(u64, Address)>>,
+    registered: Mutex<HashMap<Address, Owner>>,
+}
+
+/// Who registered a relay.
+struct Owner {
+    link: u64,
+    /// Who is at the other end of the channel that it came through.
+    peer: Option<Identifier>,
 }
 
 impl RelayService {
@@ -74,9 +83,13 @@ impl Worker for RelayService {
                     format!("`{}` may not have the relay `{name}`", message.origin()),
                 ));
             }
+            if message.return_route.room() > MAX_WAY {
+                return Err(invalid("the way back is longer than any that is kept"));
+            }
             let address = Address::local(format!("{RELAY_PREFIX}{name}"));
             let of = message.origin().link().map(crate::link::Link::number);
-            self.register(node, of, &address)?;
+            let peer = message.peer().map(|peer| peer.identifier());
+            self.register(node, Owner { link: of.unwrap_or_default(), peer }, &address)?;
             let mut way = message.return_route.clone();
             way.0.pop();
             let relay = Relay { way };
@@ -91,18 +104,27 @@ impl Worker for RelayService {
 }
 
 impl RelayService {
-    /// One's own relay may be registered anew, over a new connection too; what is no relay is not replaced.
-    fn register(&self, node: &Node, of: Option<u64>, address: &Address) -> Result<()> {
+    /// One's own relay may be registered anew, over a new channel too; what is no relay is not replaced, and nobody takes over that
+    /// of another whose connection or channel is there.
+    fn register(&self, node: &Node, owner: Owner, address: &Address) -> Result<()> {
         if node.kind_at(address).is_some_and(|kind| kind != "relay") {
             return Err(Error::new(Kind::AlreadyExists, format!("there is a worker at `{address}`")));
         }
         let mut registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
-        registered.retain(|(_, relay)| node.has(relay) && relay != address);
-        let of = of.unwrap_or_default();
-        if registered.iter().filter(|(link, _)| *link == of).count() >= MAX_RELAYS {
+        registered.retain(|relay, _| node.has(relay));
+        let before = node.has(address).then(|| node.owner_at(address).unwrap_or_default());
+        let is_own = before.is_none_or(|link| {
+            let peer = registered.get(address).and_then(|before| before.peer);
+            link == owner.link || (peer.is_some() && peer == owner.peer)
+        });
+        if !is_own {
+            return Err(Error::new(Kind::Denied, format!("`{address}` is the relay of another")));
+        }
+        let others = registered.iter().filter(|(relay, other)| other.link == owner.link && *relay != address);
+        if others.count() >= MAX_RELAYS {
             return Err(Error::new(Kind::Exhausted, "it has too many relays"));
         }
-        registered.insert((of, address.clone()));
+        registered.insert(address.clone(), owner);
         Ok(())
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use channel::{AnyPeer, Driver, Message as Said, Only, Payload, Progress};
+use channel::{AnyPeer, Driver, Message as Said, Only, Payload, Presentation, Progress};
 use node::workers::{Echo, encode_text};
-use node::{Admission, Kind, Role, Route, Runs};
-use vault::SecretBytes;
+use node::{Admission, ChannelOptions, Kind, Message, Node, NodeOptions, Party, Pending, Role, Route, Runs};
+use vault::{Agreer, SecretBytes};
 
 use crate::world::*;
 
@@ -213,4 +213,103 @@ async fn a_peer_that_takes_nothing_holds_up_nobody_else() {
     }
     assert!(!sending.is_finished(), "it was to be held up, not cut off");
     sending.abort();
+}
+
+#[tokio::test]
+async fn channels_beyond_what_a_node_holds_take_the_place_of_the_oldest() {
+    // Room for fewer than ten.
+    let n2 = Node::new(NodeOptions { channel_bytes: 100_000, ..NodeOptions::default() });
+    let api = local("api");
+    n2.start_worker(local("echo"), Echo, Admission::local().of_listener(&api), Runs::Inline).unwrap();
+    n2.listen_channels(api, options(AnyPeer).await.1, Admission::local().tcp()).unwrap();
+    let at2 = n2.listen_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap().socket;
+    // Somebody alone at another address, then a crowd at one.
+    let mut alone = ByHand::connect_from("127.0.0.9", at2).await;
+    let (mut channel, to) = open_by_hand(&mut alone, &route(&["mine"])).await;
+    until(|| n2.channels().len() == 1).await;
+    let (n1, _) = node().await;
+    let mut opened = Vec::new();
+    for _ in 0..30 {
+        let (_, own) = options(AnyPeer).await;
+        opened.push(n1.resolve(&way(&[at2], "/secure/api/service/echo"), Some(&own), WAIT).await.unwrap());
+    }
+    until(|| n2.channels().len() < 12 && n1.channels().len() < 12).await;
+    let last = opened.last().unwrap().route.clone();
+    assert_eq!(n1.ask(last, vec![7], WAIT).await.unwrap().payload, [7]);
+    assert_eq!(n1.ask(opened[0].route.clone(), vec![7], SHORT).await.unwrap_err().kind(), Kind::NotFound);
+    let record = channel.seal(payload("still here")).unwrap();
+    alone.send(&to, &Route::default(), &record).await;
+    assert_eq!(answer(&mut alone, &mut channel).await.1, b"still here");
+    // What has ended counts no more.
+    for info in n2.channels() {
+        n2.close_channel(&info.address).await.unwrap();
+    }
+    for _ in 0..5 {
+        let (_, own) = options(AnyPeer).await;
+        n1.resolve(&way(&[at2], "/secure/api/service/echo"), Some(&own), WAIT).await.unwrap();
+    }
+    until(|| n2.channels().len() == 5).await;
+}
+
+#[tokio::test]
+async fn what_cannot_leave_costs_the_channel_nothing() {
+    let (n2, at2) = node().await;
+    let mut before = ByHand::connect(at2).await;
+    let (mut channel, to) = open_by_hand(&mut before, &route(&["mine"])).await;
+    until(|| n2.channels().len() == 1).await;
+    let encryptor = n2.channels()[0].address.clone();
+    let send = |hops: usize, length: usize| {
+        let onward = std::iter::once(encryptor.clone()).chain(vec![local("x"); hops]).collect();
+        n2.send(Message::new(onward, route(&["echo"]), vec![0; length]))
+    };
+    // Longer than a frame, or on a way that nobody takes.
+    for _ in 0..40 {
+        assert_eq!(send(1, 16 * 1024 * 1024 - 500).await.unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(send(257, 1).await.unwrap_err().kind(), Kind::Invalid);
+    }
+    // Its connection has ended.
+    drop(before);
+    until(|| n2.tcp_connections().is_empty()).await;
+    for _ in 0..40 {
+        assert_eq!(send(1, 1).await.unwrap_err().kind(), Kind::NotFound);
+    }
+    // The peer comes back, and still follows.
+    let mut after = ByHand::connect(at2).await;
+    for text in ["counter 0 tells no way", "back"] {
+        let record = channel.seal(payload(text)).unwrap();
+        after.send(&to, &Route::default(), &record).await;
+    }
+    assert_eq!(answer(&mut after, &mut channel).await.1, b"back");
+}
+
+/// Shows itself when it is let.
+struct Slow(Somebody, Arc<tokio::sync::Semaphore>);
+
+impl Party for Slow {
+    fn present(&self) -> Pending<'_, (Presentation, Agreer)> {
+        Box::pin(async move {
+            self.1.acquire().await.unwrap().forget();
+            self.0.present().await
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_gave_way_while_it_was_answered_leaves_nothing_behind() {
+    let (n2, at2) = node().await;
+    let before = n2.workers().len() + 1; // The connection.
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let party = Slow(Somebody::new().await, Arc::clone(&gate));
+    let options = ChannelOptions::new(Arc::new(party), Arc::new(AnyPeer));
+    n2.listen_channels(local("slow"), options, Admission::local().tcp()).unwrap();
+    let mut stranger = ByHand::connect(at2).await;
+    stranger.send(&route(&["slow"]), &route(&["mine"]), &[9; 32]).await;
+    stranger.send(&route(&["echo"]), &route(&["mine"]), b"sent").await;
+    assert_eq!(stranger.receive().await.2, b"sent");
+    n2.stop_channel_listener(&local("slow")).unwrap();
+    gate.add_permits(1);
+    until(|| gate.available_permits() == 0).await;
+    stranger.send(&route(&["echo"]), &route(&["mine"]), b"after").await;
+    assert_eq!(stranger.receive().await.2, b"after", "and no second message of a handshake");
+    assert_eq!(n2.workers().len(), before);
 }

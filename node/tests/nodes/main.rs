@@ -10,6 +10,7 @@
 
 mod channels;
 mod floods;
+mod places;
 mod policies;
 mod relays;
 mod routes;

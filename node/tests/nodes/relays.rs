@@ -61,7 +61,18 @@ async fn names_are_for_whom_the_rule_says_and_take_the_place_of_no_worker() {
     for at in 0..64 {
         n3.create_relay(to_n2.clone(), &format!("relay-{at}"), WAIT).await.unwrap();
     }
-    assert_eq!(n3.create_relay(to_n2, "one-more", SHORT).await.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(
+        n3.create_relay(to_n2.clone(), "one-more", SHORT).await.unwrap_err().kind(),
+        Kind::Unavailable
+    );
+    // Nor does it make room in somebody else's by asking for a relay of theirs.
+    let (n4, _) = node().await;
+    let n4_to_n2 = Route(vec![n4.connect_tcp(&at2.to_string()).await.unwrap().address]);
+    for at in 0..64 {
+        n4.create_relay(n4_to_n2.clone(), &format!("theirs-{at}"), WAIT).await.unwrap();
+    }
+    assert_eq!(n3.create_relay(to_n2, "theirs-0", SHORT).await.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(n4.create_relay(n4_to_n2, "theirs-64", SHORT).await.unwrap_err().kind(), Kind::Unavailable);
 }
 
 #[tokio::test]
@@ -77,4 +88,52 @@ async fn a_relay_through_a_channel_ends_with_it() {
     assert_eq!(n1.ask(to.route.clone(), vec![5], WAIT).await.unwrap().payload, [5]);
     n3.close_channel(&inside.channels[0]).await.unwrap();
     until(|| !n2.workers().iter().any(|one| one.address == local("forward_to_n3"))).await;
+}
+
+#[tokio::test]
+async fn a_way_that_is_too_long_to_pass_on_costs_nobody_a_connection() {
+    let ((n2, at2), (n3, _)) = (node().await, node().await);
+    start_relays(&n2, Arc::new(|_, _| true));
+    let to_n2 = n3.connect_tcp(&at2.to_string()).await.unwrap().address;
+    n3.create_relay(Route(vec![to_n2.clone()]), "n3", WAIT).await.unwrap();
+    let mut stranger = ByHand::connect(at2).await;
+    let to = route(&["forward_to_n3", "echo"]);
+    // As long as a frame may have it, to which n2 adds the stranger's connection.
+    stranger.send(&to, &Route(vec![local("x"); channel::MAX_HOPS]), b"too long").await;
+    stranger.send(&to, &route(&["mine"]), b"next").await;
+    assert_eq!(stranger.receive().await.2, b"next");
+    assert_eq!(n3.tcp_connections()[0].address, to_n2);
+    // Nor is a relay registered whose way back is longer than any that is kept.
+    let service = route(&["static_forwarding_service"]);
+    stranger.send(&service, &Route(vec![local("x"); 200]), &node::workers::encode_text("far")).await;
+    stranger.send(&to, &route(&["mine"]), b"last").await;
+    assert_eq!(stranger.receive().await.2, b"last");
+    assert!(!n2.workers().iter().any(|one| one.address == local("forward_to_far")));
+}
+
+#[tokio::test]
+async fn nobody_takes_over_the_relay_of_another_who_is_there() {
+    let ((n2, at2), (n3, _), (n4, _)) = (node().await, node().await, node().await);
+    start_relays(&n2, Arc::new(|_, _| true));
+    let n3_to_n2 = n3.connect_tcp(&at2.to_string()).await.unwrap().address;
+    let n4_to_n2 = n4.connect_tcp(&at2.to_string()).await.unwrap().address;
+    n3.create_relay(Route(vec![n3_to_n2.clone()]), "blue", WAIT).await.unwrap();
+    let refused = n4.create_relay(Route(vec![n4_to_n2.clone()]), "blue", SHORT).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unavailable);
+    n3.start_worker(local("here"), Echo, Admission::local().tcp(), Runs::Inline).unwrap();
+    assert_eq!(n2.ask(route(&["forward_to_blue", "here"]), vec![3], WAIT).await.unwrap().payload, [3]);
+    // When it has gone, whoever comes has it.
+    n3.stop_tcp_connection(&n3_to_n2).unwrap();
+    until(|| !n2.workers().iter().any(|one| one.address == local("forward_to_blue"))).await;
+    n4.create_relay(Route(vec![n4_to_n2]), "blue", WAIT).await.unwrap();
+    // The same identity has its own anew over another channel.
+    let (_, own) = options(AnyPeer).await;
+    for _ in 0..2 {
+        let way = n3.resolve(&way(&[at2], "/secure/api"), Some(&own), WAIT).await.unwrap();
+        n3.create_relay(way.route, "green", WAIT).await.unwrap();
+    }
+    let (_, others) = options(AnyPeer).await;
+    let way = n4.resolve(&way(&[at2], "/secure/api"), Some(&others), WAIT).await.unwrap();
+    let refused = n4.create_relay(way.route, "green", SHORT).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unavailable);
 }

@@ -16,7 +16,7 @@ use node::{
     Runs,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use vault::soft::SoftVault;
 use vault::{Agreer, KeyName, KeySpec, Signer, Vault};
 
@@ -147,13 +147,23 @@ pub(crate) struct ByHand(pub(crate) TcpStream);
 
 impl ByHand {
     pub(crate) async fn connect(to: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(to).await.unwrap();
+        Self::greet(TcpStream::connect(to).await.unwrap()).await
+    }
+
+    async fn greet(mut stream: TcpStream) -> Self {
         stream.write_all(&[1]).await.unwrap();
         let mut by_hand = Self(stream);
         let mut version = [0];
         by_hand.read(&mut version).await;
         assert_eq!(version, [1]);
         by_hand
+    }
+
+    /// From this address.
+    pub(crate) async fn connect_from(from: &str, to: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+        Self::greet(socket.connect(to).await.unwrap()).await
     }
 
     async fn read(&mut self, bytes: &mut [u8]) {
