@@ -4,7 +4,7 @@
 #   make test    every test
 #   make test-kryoptic  the PKCS#11 backend on another token, which is built first (a quarter of an hour, once)
 #   make test-real-ockam  a script with the real `ockam` beside ours; OCKAM=PATH says where it is
-#   make torture 1,000 kills of the authority, 200 deaths within a signature
+#   make torture 1,000 kills of the authority, 200 deaths within a signature, 2,000 slow connections, 10,000 members
 #   make constant-time  signing, agreeing, unsealing and comparing in release code, under valgrind
 #   make check   formatting, lints, documentation, licences
 #   make release         the release program, with flags that keep paths and time out of it
@@ -74,10 +74,13 @@ constant-time: setup
 	cd tests/constant-time && CARGO_TARGET_DIR="$(CONSTANT_TIME_TARGET)" cargo test --locked --release
 	cd tests/constant-time && CARGO_TARGET_DIR="$(CONSTANT_TIME_TARGET)" cargo run --locked --release
 
-# The kills that `make test` does 300 of, and the bound on the time of a start.
+# The kills that `make test` does 300 of, and the bound on the time of a start; crowds and members that it has fewer of, and the
+# bound on how long others wait in a crowd.
 torture: setup
 	cargo build --locked --workspace --bins
 	OCKAM_KMS_KILLS=1000 cargo nextest run --locked -p ockam-kms-tests --test-threads 1 --success-output immediate -E 'binary(crash)'
+	ulimit -n 8192; OCKAM_KMS_SLOW=2000 OCKAM_KMS_RESTRICTIONS=10000 cargo nextest run --locked -p ockam-kms-authority --test-threads 1 \
+		--success-output immediate -E 'test(load::slow) or test(restrictions::)'
 
 check:
 	@scripts/setup --check

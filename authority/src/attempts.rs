@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,31 +12,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::problem::Problem;
-
-/// What is counted by: an IPv4 address, or the 64 bits of an IPv6 address that its owner cannot choose (a site has all
-/// addresses under them).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Source(IpAddr);
-
-impl From<IpAddr> for Source {
-    fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let mut octets = address.octets();
-                octets.iter_mut().skip(8).for_each(|octet| *octet = 0);
-                IpAddr::V6(octets.into())
-            }
-            v4 @ IpAddr::V4(_) => v4,
-        })
-    }
-}
-
-impl Source {
-    /// Whether it is this machine.
-    pub(crate) fn is_loopback(self) -> bool {
-        self.0.is_loopback() || self.0 == Self::from(IpAddr::from(std::net::Ipv6Addr::LOCALHOST)).0
-    }
-}
 
 /// Over what time failures are counted.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -219,6 +193,8 @@ impl<K: Eq + Hash + Clone> Drop for Attempt<'_, K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use node::Source;
+    use std::net::IpAddr;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use identity::Identifier;
+use node::Source;
 
-use crate::attempts::{Attempt, Limiter, Source};
+use crate::attempts::{Attempt, Limiter};
 use crate::problem::Problem;
 use crate::service::{Answer, Authority, Caller};
 use crate::ticket::Code;
@@ -26,7 +27,8 @@ struct Inner {
 }
 
 impl Guesses {
-    /// So many failures are allowed in a minute; those of this machine are counted only when it is said.
+    /// So many failures are allowed in a minute, of a machine and of an identity. This machine itself is counted only when it
+    /// is said: behind a proxy all clients come from it, and one of them could lock the others out.
     #[must_use]
     pub fn new(failures_a_minute: u32, limit_loopback: bool) -> Self {
         let (sources, subjects) = (Limiter::new(failures_a_minute), Limiter::new(failures_a_minute));
@@ -61,20 +63,19 @@ impl Guesses {
     ) -> Answer<()> {
         let guess = self.guess(source, caller).await?;
         let enrolled = authority.enrol_showing(caller, code, shown).await;
-        if let Some(guess) = guess.filter(|_| !matches!(enrolled, Err(Problem::Forbidden(_)))) {
+        if !matches!(enrolled, Err(Problem::Forbidden(_))) {
             guess.went_well();
         }
         enrolled
     }
 
-    async fn guess(&self, source: Option<Source>, caller: &Caller) -> Result<Option<Guess<'_>>, Problem> {
-        if source.is_some_and(|source| self.is_exempt(source)) {
-            return Ok(None);
-        }
+    async fn guess(&self, source: Option<Source>, caller: &Caller) -> Result<Guess<'_>, Problem> {
         let subject = self.0.subjects.begin(caller.identifier()).await?;
-        let Some(source) = source else { return Ok(Some(Guess { source: None, subject })) };
+        let Some(source) = source.filter(|source| !self.is_exempt(*source)) else {
+            return Ok(Guess { source: None, subject });
+        };
         match self.0.sources.begin(source).await {
-            Ok(source) => Ok(Some(Guess { source: Some(source), subject })),
+            Ok(source) => Ok(Guess { source: Some(source), subject }),
             // Not tried, so not wrong.
             Err(refused) => {
                 subject.went_well();

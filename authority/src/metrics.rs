@@ -71,6 +71,7 @@ struct Inner {
     vault_seconds: Histograms<1>,
     tickets: Counters<1>,
     credentials: Counter,
+    histories: Counter,
     connections: ConnectionMetrics,
 }
 
@@ -84,6 +85,7 @@ impl Metrics {
             vault_seconds: Histograms::new_with_constructor(seconds),
             tickets: Counters::default(),
             credentials: Counter::default(),
+            histories: Counter::default(),
             connections: ConnectionMetrics::default(),
             registry: Registry::default(),
         };
@@ -100,6 +102,7 @@ impl Metrics {
         r.register("vault_call_seconds", "How long the vault took", inner.vault_seconds.clone());
         r.register("tickets", "Tickets, by what was done with them", inner.tickets.clone());
         r.register("credentials_issued", "Credentials issued", inner.credentials.clone());
+        r.register("histories_verified", "Histories that requests showed", inner.histories.clone());
         r.register("connections", "Connections that are open", inner.connections.open.clone());
         r.register("connections_evicted", "Ended for others", inner.connections.evicted.clone());
         r.register("connections_turned_away", "Without a place", inner.connections.turned_away.clone());
@@ -133,6 +136,10 @@ impl Metrics {
 
     pub(crate) fn credential_issued(&self) {
         self.0.credentials.inc();
+    }
+
+    pub(crate) fn history_verified(&self) {
+        self.0.histories.inc();
     }
 
     pub(crate) fn connections(&self) -> &ConnectionMetrics {

@@ -1,7 +1,10 @@
-//! How much memory a request can take before it is known who sent it. Its own process: the allocator counts everything in it.
+//! How much memory a request can take, before it is known who sent it and after. Its own process, with one test at a time: the
+//! allocator counts everything in it.
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot set up its world should stop"
 )]
@@ -9,6 +12,10 @@
 #[path = "suite/common.rs"]
 #[allow(dead_code, reason = "shared with the other test binaries, which use more of it")]
 mod common;
+
+#[path = "http/net.rs"]
+#[allow(dead_code, reason = "as above")]
+mod net;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -23,6 +30,9 @@ static MEMORY: PeakAlloc = PeakAlloc;
 
 /// How many requests there are at a time: what is common to all counts little.
 const MANY: usize = 48;
+
+/// How many single requests there are of a kind.
+const SINGLE: usize = 3;
 
 /// The bytes each of many requests takes at most, and the statuses of their answers.
 async fn peak_of_each(to: SocketAddr, head: &'static [u8], body: &'static [u8]) -> usize {
@@ -66,7 +76,15 @@ fn leak(text: String) -> &'static [u8] {
     Box::leak(text.into_bytes().into_boxed_slice())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// Both tests, one after the other: neither counts what the other does.
+#[test]
+fn a_request_takes_little() {
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime().block_on(a_request_of_nobody_known_takes_little());
+    runtime().block_on(a_signed_request_takes_little());
+}
+
 async fn a_request_of_nobody_known_takes_little() {
     const FIXED: usize = 64 * 1024;
     let world = common::World::new(common::memory).await;
@@ -97,4 +115,98 @@ async fn a_request_of_nobody_known_takes_little() {
         assert!(each <= most, "{what}: {each} bytes, and {most} are allowed");
     }
     server.stop().await;
+}
+
+/// The bytes that the dearest of some requests takes, each sent for itself, and its status.
+async fn dearest(site: &net::Site, request: &net::ByHand) -> (usize, u16) {
+    let (mut most, mut status) = (0, 0);
+    for number in 0..=SINGLE {
+        let mut request = request.clone();
+        request.renew();
+        let bytes = [request.head().await.as_bytes(), &request.body].concat();
+        settled().await;
+        let mut stream = TcpStream::connect(site.addr()).await.unwrap();
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
+        stream.write_all(&bytes).await.unwrap();
+        let mut answer = [0; 64];
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut answer));
+        let read = read.await.unwrap().unwrap();
+        // What is common to all (caches, threads) is there after the first.
+        if number > 0 {
+            most = most.max(MEMORY.peak_usage().saturating_sub(before));
+        }
+        status = String::from_utf8_lossy(&answer[9..read.min(12)]).parse().unwrap();
+    }
+    (most, status)
+}
+
+async fn a_signed_request_takes_little() {
+    const MOST: usize = 1024 * 1024;
+    let site = net::Site::new().await;
+    let enroller = &site.world.enroller;
+    let key = net::RequestKey::of(&site.world, enroller).await;
+    let id = identity::Identifier::from_bytes([7; 32]);
+    let body = |start: &str, item: &dyn Fn(usize) -> String, end: &str| {
+        let mut body = start.to_owned();
+        for number in 0.. {
+            let next = item(number);
+            if body.len() + next.len() + end.len() > authority::http::MAX_BODY {
+                break;
+            }
+            body.push_str(&next);
+        }
+        // The last one has no comma behind it.
+        format!("{}{end}", body.trim_end_matches(','))
+    };
+    let name = |number: usize| {
+        let digits = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+        let digit = |place: u32| char::from(digits[number / digits.len().pow(place) % digits.len()]);
+        (0..3).map(digit).collect::<String>()
+    };
+    let (members, tickets) = ("/v1/members", "/v1/tickets");
+    let with = |rest: &str| format!("{{\"identifier\":\"{id}\",{rest}");
+    // Each attribute is two texts and its part of a node of a tree: some ten times the nine bytes that say it.
+    let attributes = |number| format!("\"{}\":\"\",", name(number));
+    let cases = [
+        ("many attributes of a member", members, body(&with("\"attributes\":{"), &attributes, "}}"), 400),
+        ("many attributes of a ticket", tickets, body("{\"attributes\":{", &attributes, "}}"), 400),
+        (
+            "one attribute many times",
+            members,
+            body(&with("\"attributes\":{"), &|_| "\"a\":\"\",".to_owned(), "}}"),
+            204,
+        ),
+        ("a list for a name", members, body("{\"identifier\":[", &|_| "0,".to_owned(), "]}"), 400),
+        ("a list for a number", tickets, body("{\"expires_in\":[", &|_| "0,".to_owned(), "]}"), 400),
+        ("lists in lists", tickets, body("{\"attributes\":", &|_| "[".to_owned(), ""), 400),
+        ("a field that is unknown", tickets, body("{\"other\":[", &|_| "{},".to_owned(), "]}"), 400),
+        (
+            "a text that is all escapes",
+            members,
+            body(&with("\"attributes\":{\"a\":\""), &|_| "\\u0001".to_owned(), "\"}}"),
+            400,
+        ),
+        (
+            "as many attributes as there may be",
+            members,
+            body(
+                &with("\"attributes\":{"),
+                &|number| match number {
+                    0..128 => format!("\"{}\":\"{}\",", name(number), "x".repeat(250)),
+                    _ => ",".to_owned(),
+                },
+                "}}",
+            ),
+            204,
+        ),
+    ];
+    for (what, path, body, expected) in cases {
+        let request = net::ByHand::new(&site, &enroller.identity, &key, "POST", path, body.as_bytes());
+        let (bytes, status) = dearest(&site, &request).await;
+        println!("{what}: {bytes} bytes of {MOST}, {status}");
+        assert_eq!(status, expected, "{what}");
+        assert!(bytes <= MOST, "{what}: {bytes} bytes, and {MOST} are allowed");
+    }
+    site.server.stop().await;
 }

@@ -11,10 +11,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use node::Source;
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
-use crate::attempts::Source;
 use crate::metrics::ConnectionMetrics;
 
 /// The places of one listener.

@@ -3,27 +3,36 @@
 //! Cheap checks come before dear ones, and nothing is kept of a request before its signature holds: neither its nonce nor
 //! the history that it shows.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, header};
-use identity::{Identity, SKEW_SECONDS, Timestamp};
+use http::{HeaderMap, Method, header};
+use identity::{Identity, RequestKeyAttestation, SKEW_SECONDS, Timestamp};
+use node::Source;
+use tokio::sync::Semaphore;
 
 use super::fault::Fault;
 use super::problem::Refused;
 use super::replay::{Replays, Seen};
-use super::sender::{self, Senders};
+use super::sender::{self, Senders, Shown};
 use super::server::Options;
 use super::signature::{
     self, AUDIENCE, CONTENT_DIGEST, Covered, IDEMPOTENCY_KEY, Parameters, Received, SIGNATURE,
     SIGNATURE_INPUT,
 };
-use crate::attempts::Source;
 use crate::error::{Error, Kind, Result};
 use crate::guesses::Guesses;
 use crate::problem::{Needs, Problem};
 use crate::service::{Authority, Caller};
+
+/// A history up to this many bytes, some seven changes, is verified at once: in less than a millisecond.
+const SHORT: usize = 2048;
+/// How long a longer one waits for those before it.
+const TURN: Duration = Duration::from_secs(5);
+/// How far ahead of our clock what nonces alone keep from being done twice may have been created, in seconds. A server that
+/// starts again has no nonces, and so takes nothing from the time that the one before it could have taken.
+const AHEAD: u64 = 2;
 
 /// Checks who sends requests to one authority.
 #[derive(Debug)]
@@ -35,6 +44,8 @@ pub(crate) struct Authenticator {
     guesses: Guesses,
     senders: Mutex<Senders>,
     replays: Mutex<Replays>,
+    /// One place: whose turn it is to have a long history verified.
+    long_histories: Arc<Semaphore>,
 }
 
 impl Authenticator {
@@ -61,10 +72,11 @@ impl Authenticator {
                 .unwrap_or_else(|| Guesses::new(options.failures_a_minute, options.limit_loopback)),
             senders: Mutex::default(),
             replays: Mutex::default(),
+            long_histories: Arc::new(Semaphore::new(1)),
         })
     }
 
-    /// Whether requests that are signed now would be taken.
+    /// Whether requests that are signed now would be taken; those that change something and have no key, [`AHEAD`] later.
     pub(crate) fn has_settled(&self) -> bool {
         self.authority.now() > self.started
     }
@@ -85,7 +97,7 @@ impl Authenticator {
         source: Source,
     ) -> std::result::Result<Caller, Refused> {
         let attempt = self.guesses.begin(source).await?;
-        let checked = self.check(parts, body);
+        let checked = self.check(parts, body).await;
         let failed = match &checked {
             Ok(_) => false,
             // A request that comes right after a start is nobody's guess.
@@ -103,7 +115,7 @@ impl Authenticator {
         Ok(self.authority.meet(identity).await?)
     }
 
-    fn check(&self, parts: &Parts, body: &[u8]) -> std::result::Result<Identity, Refused> {
+    async fn check(&self, parts: &Parts, body: &[u8]) -> std::result::Result<Identity, Refused> {
         let headers = &parts.headers;
         let input = single(headers, SIGNATURE_INPUT, Fault::Form)?.ok_or(Fault::Unsigned)?;
         let signature = single(headers, SIGNATURE, Fault::Form)?.ok_or(Fault::Unsigned)?;
@@ -117,7 +129,7 @@ impl Authenticator {
             return Err(Problem::unavailable().into());
         }
         let now = self.authority.now();
-        self.check_times(&received.parameters, now)?;
+        self.check_times(&received, &parts.method, now)?;
         let content_digest = single(headers, CONTENT_DIGEST, Fault::Digest)?.ok_or(Fault::Digest)?;
         signature::check_digest(content_digest, body)?;
         let target_uri = self.target_uri(parts)?;
@@ -130,7 +142,7 @@ impl Authenticator {
             audience,
             idempotency_key,
         })?;
-        let identity = self.sender(headers, &received, &base, now)?;
+        let identity = self.sender(headers, &received, &base, now).await?;
         let Parameters { key, nonce, expires, .. } = received.parameters;
         match lock(&self.replays).remember(key.identifier, nonce, expires, now) {
             Seen::Never => Ok(identity),
@@ -141,19 +153,29 @@ impl Authenticator {
         }
     }
 
-    fn check_times(&self, parameters: &Parameters, now: Timestamp) -> std::result::Result<(), Fault> {
-        let Parameters { created, expires, .. } = *parameters;
+    fn check_times(
+        &self,
+        received: &Received,
+        method: &Method,
+        now: Timestamp,
+    ) -> std::result::Result<(), Fault> {
+        let Parameters { created, expires, .. } = received.parameters;
+        // Whether nothing but its nonce keeps it from being done twice: what is done under a key leaves a receipt, which
+        // outlives this server, and reading does nothing.
+        let once = changes_something(method) && !received.covers(IDEMPOTENCY_KEY);
+        let (ahead, taken) =
+            if once { (AHEAD, self.started.after(AHEAD)) } else { (SKEW_SECONDS, self.started) };
         if expires <= created || expires.since(created) > signature::MAX_LIFE {
             return Err(Fault::Lifetime);
         }
-        if created.since(now) > SKEW_SECONDS {
+        if created.since(now) > ahead {
             return Err(Fault::Future);
         }
         if expires < now {
             return Err(Fault::Expired);
         }
-        // A server before this one may have seen what was created by the second in which this one started.
-        if created <= self.started { Err(Fault::BeforeStart) } else { Ok(()) }
+        // A server before this one may have seen what was created by the second in which this one started, or ahead of it.
+        if created <= taken { Err(Fault::BeforeStart) } else { Ok(()) }
     }
 
     /// RFC 9421 §2.2.2: what the client asked for, not what a proxy made of it.
@@ -170,7 +192,7 @@ impl Authenticator {
     }
 
     /// Whose signature it is. Tries the request keys that are remembered, then the one that the request shows.
-    fn sender(
+    async fn sender(
         &self,
         headers: &HeaderMap,
         received: &Received,
@@ -179,7 +201,8 @@ impl Authenticator {
     ) -> std::result::Result<Identity, Refused> {
         let id = received.parameters.key;
         let signature = received.signature();
-        if let Some(known) = self.authority.known(&id.identifier)?
+        let known = self.authority.known(&id.identifier)?;
+        if let Some(known) = &known
             && known.latest().hash() != id.change
             && known.changes().any(|change| change.hash() == id.change)
         {
@@ -201,7 +224,13 @@ impl Authenticator {
                 None => Problem::Unauthenticated { needs: Needs::History }.into(),
             });
         };
-        let (identity, attestation) = sender::read(shown)?;
+        let shown = Shown::read(shown)?;
+        let seen = remembered.iter().map(|sender| &sender.identity).chain(&known);
+        let seen = seen.into_iter().find(|identity| identity.as_bytes() == shown.history()).cloned();
+        let (identity, attestation) = match seen {
+            Some(identity) => (identity, shown.attestation),
+            None => self.verify(shown).await?,
+        };
         if identity.identifier() != id.identifier || identity.latest().hash() != id.change {
             return Err(Fault::OtherIdentity.into());
         }
@@ -212,6 +241,28 @@ impl Authenticator {
         lock(&self.senders).remember(id, identity.clone(), key, now);
         Ok(identity)
     }
+
+    /// Verifies a history that nobody here has seen of late. One that takes milliseconds is shown for the price of a
+    /// signature, again and again: such have one thread among them all, and wait for their turn.
+    async fn verify(&self, shown: Shown) -> std::result::Result<(Identity, RequestKeyAttestation), Refused> {
+        self.authority.metrics().history_verified();
+        let short = shown.history().len() <= SHORT;
+        let verify = move || Ok::<_, Fault>((shown.verify()?, shown.attestation));
+        if short {
+            return Ok(verify()?);
+        }
+        let turn = tokio::time::timeout(TURN, Arc::clone(&self.long_histories).acquire_owned());
+        let Ok(Ok(turn)) = turn.await else { return Err(Problem::unavailable().into()) };
+        // It keeps its turn when whoever asked has gone.
+        let verified = tokio::task::spawn_blocking(move || (verify(), turn)).await;
+        let (verified, _turn) = verified.map_err(|_| Problem::Internal)?;
+        Ok(verified?)
+    }
+}
+
+/// Whether requests of a method change something.
+fn changes_something(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// The one value of a header: two could be read differently by whoever stands in between.
@@ -230,4 +281,26 @@ pub(super) fn single<'a>(
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::routes::ROUTES;
+
+    #[test]
+    fn the_method_tells_whether_something_is_changed() {
+        for route in ROUTES {
+            let method = route.method.parse().unwrap();
+            assert_eq!(changes_something(&method), route.call.changes_something(), "{route:?}");
+        }
+        assert!(!changes_something(&Method::HEAD), "as GET");
+    }
+
+    /// What a key lets through has a receipt for as long as it can come again.
+    #[test]
+    fn receipts_outlive_what_they_are_for() {
+        const { assert!(crate::once::RECEIPT_SECONDS > SKEW_SECONDS + signature::MAX_LIFE) };
+        const { assert!(AHEAD < SKEW_SECONDS) };
+    }
 }

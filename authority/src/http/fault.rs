@@ -35,7 +35,7 @@ faults! {
     /// The two headers are not one signature of the form of RFC 9421 §4.
     Form = "form", "the headers `signature-input` and `signature` do not hold exactly one signature under the same label";
     /// It does not cover exactly what it has to.
-    Components = "components", "the signature has to cover @method, @target-uri, content-digest and ockam-authority, may cover an idempotency-key that is sent, and nothing else";
+    Components = "components", "the signature has to cover @method, @target-uri, content-digest and ockam-authority, also an idempotency-key if one is sent, and nothing else";
     /// A parameter is missing, of the wrong type or form, or not one of ours.
     Parameters = "parameters", "the signature has to have exactly the parameters created, expires, nonce (16 bytes in base64), keyid (`IDENTIFIER:CHANGE`), alg and tag";
     /// The tag names another use of signatures.
@@ -47,11 +47,11 @@ faults! {
     /// It is valid for longer than a minute, or not at all.
     Lifetime = "lifetime", "the signature has to expire after it was created, and at most 60 seconds after";
     /// It was made in the future.
-    Future = "future", "the signature was created in the future: one of the two clocks is wrong";
+    Future = "future", "the signature was created in the future (by more than 60 seconds, or by more than 2 when the request changes something and has no idempotency key): one of the two clocks is wrong";
     /// It has expired.
     Expired = "expired", "the signature has expired: sign again, and if that does not help compare the two clocks";
     /// It was made before this server can know whether it saw it.
-    BeforeStart = "before-start", "the signature was created before this server started: sign again";
+    BeforeStart = "before-start", "the signature was created before this server started, or too soon after: sign again";
     /// The body is not what was signed.
     Digest = "digest", "the header content-digest has no sha-256 of the body that came";
     /// The same nonce was seen before.

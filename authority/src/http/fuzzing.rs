@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::handlers;
 use super::problem::ProblemBody;
-use super::sender;
+use super::sender::{self, Shown};
 use super::shape::{
     AddMemberRequest, CredentialAnswer, DeletedAnswer, EnrolRequest, HealthAnswer, IssuerAnswer,
     MakeTicketRequest, ReadyAnswer, TicketAnswer,
@@ -104,8 +104,8 @@ pub fn is_digest_of(header: &str, body: &[u8]) -> bool {
 /// The header `Ockam-Identity`.
 #[must_use]
 pub fn identity_header(header: &str) -> Option<String> {
-    let (identity, attestation) = sender::read(header).ok()?;
-    sender::show(&identity, &attestation.encode().ok()?)
+    let shown = Shown::read(header).ok()?;
+    sender::show(&shown.verify().ok()?, &shown.attestation.encode().ok()?)
 }
 
 /// The URL of a server, in its one spelling.

@@ -13,6 +13,7 @@ use axum::routing::{MethodFilter, on};
 use http::request::Parts;
 use http::{HeaderValue, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use node::Source;
 use tokio::time::timeout;
 
 use super::admission::Place;
@@ -21,7 +22,6 @@ use super::handlers;
 use super::problem::Refused;
 use super::server::Options;
 use super::told::telling;
-use crate::attempts::Source;
 use crate::authz::{Action, Role};
 use crate::problem::Problem;
 use crate::service::Authority;

@@ -37,24 +37,47 @@ pub(crate) fn show(identity: &Identity, attestation: &[u8]) -> Option<String> {
     Some(STANDARD.encode(minicbor::to_vec(&shown).ok()?)).filter(|header| header.len() <= MAX_IDENTITY)
 }
 
-/// Reads the header, verifying the history. The attestation is decoded and not yet checked.
-///
-/// # Errors
-/// [`Fault::Identity`].
-pub(crate) fn read(header: &str) -> Result<(Identity, RequestKeyAttestation), Fault> {
-    if header.len() > MAX_IDENTITY {
-        return Err(Fault::Identity);
+/// What a header shows, decoded. The history is not verified.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    // INVARIANT: decodes to what `read` found in it.
+    bytes: Vec<u8>,
+    pub(crate) attestation: RequestKeyAttestation,
+}
+
+impl Shown {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// [`Fault::Identity`].
+    pub(crate) fn read(header: &str) -> Result<Self, Fault> {
+        if header.len() > MAX_IDENTITY {
+            return Err(Fault::Identity);
+        }
+        let bytes = STANDARD.decode(header).map_err(|_| Fault::Identity)?;
+        let attestation =
+            RequestKeyAttestation::decode(wire(&bytes)?.attestation).map_err(|_| Fault::Identity)?;
+        Ok(Self { bytes, attestation })
     }
-    let bytes = STANDARD.decode(header).map_err(|_| Fault::Identity)?;
-    let mut decoder = minicbor::Decoder::new(&bytes);
-    let shown: ShownWire<'_> = decoder.decode().map_err(|_| Fault::Identity)?;
-    if decoder.position() != bytes.len() {
-        return Err(Fault::Identity);
+
+    /// The history, encoded.
+    pub(crate) fn history(&self) -> &[u8] {
+        wire(&self.bytes).map_or(&[], |shown| shown.history)
     }
-    // The attestation first: it is cheap, and a history costs two checks a change.
-    let attestation = RequestKeyAttestation::decode(shown.attestation).map_err(|_| Fault::Identity)?;
-    let identity = Identity::import(shown.history).map_err(|_| Fault::Identity)?;
-    Ok((identity, attestation))
+
+    /// Verifies the history, which costs two checks of a signature for each change.
+    ///
+    /// # Errors
+    /// [`Fault::Identity`].
+    pub(crate) fn verify(&self) -> Result<Identity, Fault> {
+        Identity::import(self.history()).map_err(|_| Fault::Identity)
+    }
+}
+
+fn wire(bytes: &[u8]) -> Result<ShownWire<'_>, Fault> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let shown = decoder.decode().map_err(|_| Fault::Identity)?;
+    if decoder.position() == bytes.len() { Ok(shown) } else { Err(Fault::Identity) }
 }
 
 /// A sender that was verified.
@@ -156,9 +179,11 @@ mod tests {
         let someone = Someone::new();
         let attestation = someone.attestation("a", 60);
         let header = show(&someone.identity, &attestation.encode().unwrap()).unwrap();
-        let (identity, read) = read(&header).unwrap();
+        let shown = Shown::read(&header).unwrap();
+        assert_eq!(shown.history(), someone.identity.as_bytes());
+        let identity = shown.verify().unwrap();
         assert_eq!(identity.as_bytes(), someone.identity.as_bytes());
-        assert!(read.verify(&identity, NOW).is_ok());
+        assert!(shown.attestation.verify(&identity, NOW).is_ok());
         assert_eq!(show(&someone.identity, &[0; MAX_IDENTITY]), None, "too long to be shown");
     }
 

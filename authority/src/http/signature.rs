@@ -25,8 +25,8 @@ pub(crate) const AUDIENCE: &str = "ockam-authority";
 /// Names what is to be done once (draft-ietf-httpapi-idempotency-key-header).
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// What a signature covers: all of it, in any order, and nothing else but an [`IDEMPOTENCY_KEY`] that is sent. Covered, the
-/// key cannot be taken away or exchanged on the way.
+/// What a signature covers: all of it, in any order, and nothing else but an [`IDEMPOTENCY_KEY`] if one is sent. So the key
+/// cannot be taken away, exchanged or put in on the way.
 const COVERED: [&str; 4] = ["@method", "@target-uri", CONTENT_DIGEST, AUDIENCE];
 /// Tells these signatures from those of every other use of RFC 9421.
 const TAG: &str = "ockam-kms-v1";
@@ -209,11 +209,19 @@ impl Received {
     /// What has to have been signed.
     ///
     /// # Errors
-    /// [`Fault::Components`] when it covers an idempotency key that did not come.
+    /// [`Fault::Components`] when it covers an idempotency key that did not come, or one came that it does not cover.
     pub(crate) fn base(&self, values: &Covered<'_>) -> Result<Vec<u8>, Fault> {
+        if values.idempotency_key.is_some() && !self.covers(IDEMPOTENCY_KEY) {
+            return Err(Fault::Components);
+        }
         let line = |name: &&'static str| Some((*name, values.value(name)?));
         let lines: Option<Vec<_>> = self.covered.iter().map(line).collect();
         Ok(base(lines.ok_or(Fault::Components)?.into_iter(), &self.input))
+    }
+
+    /// Whether the signature is over this component.
+    pub(crate) fn covers(&self, component: &str) -> bool {
+        self.covered.contains(&component)
     }
 
     /// The signature itself.
@@ -447,6 +455,11 @@ mod tests {
             received.base(&Covered { idempotency_key: Some("\"l\""), ..VALUES }).unwrap(),
             draft.base()
         );
+        let (input, header) =
+            Draft::new(sample(Algorithm::Ed25519), &VALUES).unwrap().headers(&Signature::Ed25519([9; 64]));
+        let received = Received::parse(&input, &header).unwrap();
+        assert!(received.base(&VALUES).is_ok());
+        assert_eq!(received.base(&values), Err(Fault::Components), "put in on the way");
     }
 
     #[test]

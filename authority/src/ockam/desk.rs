@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use channel::Peer;
 use identity::Identifier;
+use node::NodeOptions;
 use node::request::{ErrorBody, Method, Request, Response, Status};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
@@ -39,6 +40,8 @@ pub struct Options {
     pub deadline: Duration,
     /// Who guessed wrong of late, to be shared with the other door.
     pub guesses: Guesses,
+    /// How many TCP connections the door has at once.
+    pub connections: usize,
 }
 
 impl Default for Options {
@@ -48,6 +51,7 @@ impl Default for Options {
             token_enrolment: true,
             deadline: Duration::from_secs(30),
             guesses: Guesses::default(),
+            connections: NodeOptions::default().connections,
         }
     }
 }

@@ -38,7 +38,11 @@ impl Door {
         listener: TcpListener,
         options: Options,
     ) -> node::Result<Self> {
-        let node = Node::new(NodeOptions { clock: Arc::new(authority.clone()), ..NodeOptions::default() });
+        let node = Node::new(NodeOptions {
+            clock: Arc::new(authority.clone()),
+            connections: options.connections,
+            ..NodeOptions::default()
+        });
         let opened = Self::put_up(&node, authority, party, listener, options);
         match opened {
             Ok(socket) => Ok(Self { node, socket }),

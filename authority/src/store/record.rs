@@ -28,6 +28,12 @@ pub(crate) trait Record: Sized {
     fn from_wire(wire: Self::Wire) -> Option<Self>;
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many records this thread has decoded.
+    pub(crate) static DECODED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 pub(crate) fn encode<R: Record>(record: &R) -> Result<Vec<u8>> {
     let mut bytes = vec![FORMAT];
     minicbor::encode(record.to_wire(), &mut bytes)
@@ -36,6 +42,8 @@ pub(crate) fn encode<R: Record>(record: &R) -> Result<Vec<u8>> {
 }
 
 pub(crate) fn decode<R: Record>(bytes: &[u8]) -> Result<R> {
+    #[cfg(test)]
+    DECODED.set(DECODED.get() + 1);
     let damaged = || Error::corrupt(format_args!("a {} does not decode", R::WHAT));
     let (format, body) = bytes.split_first().ok_or_else(damaged)?;
     if *format > FORMAT {

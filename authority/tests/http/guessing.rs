@@ -57,6 +57,21 @@ async fn forty_guesses_of_one_identity_at_once_are_ten() {
     assert_eq!(statuses(&site, requests).await, [(403, 10), (429, 30)]);
 }
 
+/// This machine is no source that is limited by default; an identity that comes from it is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_behind_a_proxy_of_this_machine_guesses_ten_times_and_keeps_nobody_out() {
+    let site = Arc::new(Site::new().await);
+    let guesser = person(&site.world.vault).await;
+    let mut requests = Vec::new();
+    for _ in 0..40 {
+        requests.push(enrolment(&site, &guesser, &wrong()).await);
+    }
+    assert_eq!(statuses(&site, requests).await, [(403, 10), (429, 30)]);
+    let code = ticket(&site, 1).await;
+    let newcomer = person(&site.world.vault).await;
+    assert_eq!(statuses(&site, vec![enrolment(&site, &newcomer, &code).await]).await, [(204, 1)]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_guesses_of_as_many_identities_on_one_machine_are_ten() {
     let site = limited().await;

@@ -1,14 +1,18 @@
 //! Histories and time: rotated senders, rotated authorities, servers that start again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use authority::client::{Client, Endpoint, Kind};
 use authority::http::{Options, Server};
-use identity::{Timestamp, Validity};
+use authority::member::MemberAttributes;
+use authority::store::query;
+use identity::{ManualClock, Timestamp, Validity};
 use tokio::net::TcpListener;
 
 use crate::common::{NOW, World, issuer, memory, person, rotated, signer};
+use crate::load::sample;
 use crate::net::{ByHand, RequestKey, STARTED, Site, THEN, ask, serve};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,6 +141,107 @@ async fn what_an_earlier_server_saw_is_not_taken_again() {
     server.stop().await;
 }
 
+/// The same authority behind another server, at the same address.
+async fn restarted(site: Site) -> Site {
+    let Site { world, server } = site;
+    let addr = server.local_addr();
+    server.stop().await;
+    let listener = TcpListener::bind(addr).await.unwrap();
+    let server = Server::start(world.authority.clone(), listener, Options::default()).unwrap();
+    Site { world, server }
+}
+
+/// A ticket is asked for, by a request created so many seconds ahead of the server's clock. The server starts again so many
+/// seconds later, and the same bytes come in every second until their life is over. Which statuses that gave, and how many
+/// tickets there are.
+async fn repeated_after_a_start(ahead: u64, later: u64, once: bool) -> (u16, BTreeSet<u16>, usize) {
+    let mut site = Site::new().await;
+    let enroller = &site.world.enroller;
+    let key = RequestKey::of(&site.world, enroller).await;
+    let mut request = ByHand::new(&site, &enroller.identity, &key, "POST", "/v1/tickets", b"{}");
+    (request.created, request.expires) = (THEN.0 + ahead, THEN.0 + ahead + 60);
+    if once {
+        request.once("once");
+    }
+    let first = request.send(site.addr()).await;
+    if first.status != 201 {
+        return (first.status, BTreeSet::new(), 0);
+    }
+    site.world.clock.set(Timestamp(THEN.0 + later));
+    site = restarted(site).await;
+    let mut statuses = BTreeSet::new();
+    for second in later..=ahead + 61 {
+        site.world.clock.set(Timestamp(THEN.0 + second));
+        let answer = request.send(site.addr()).await;
+        statuses.insert(answer.status);
+        assert!(answer.status != 201 || answer.body == first.body, "not the first answer: {answer:?}");
+    }
+    let tickets = query::tickets(site.world.held.store.view().unwrap(), None, 9).unwrap();
+    (first.status, statuses, tickets.items.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_is_not_done_again_by_a_server_that_started_later() {
+    let refused = BTreeSet::from([401]);
+    for later in [0, 1, 5] {
+        for ahead in [0, 1, 2] {
+            let repeated = repeated_after_a_start(ahead, later, false).await;
+            assert_eq!(repeated, (201, refused.clone(), 1), "{ahead} s ahead, started {later} s later");
+        }
+    }
+    for ahead in [3, 50, 60] {
+        let (first, ..) = repeated_after_a_start(ahead, 1, false).await;
+        assert_eq!(first, 401, "{ahead} s ahead, and nothing but the nonce to tell a repetition by");
+    }
+    // The receipt tells it, and gives the same answer: once, while this server remembers the nonce.
+    for ahead in [3, 50, 60] {
+        let repeated = repeated_after_a_start(ahead, 1, true).await;
+        assert_eq!(repeated, (201, BTreeSet::from([201, 401]), 1), "{ahead} s ahead, under a key");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_keeps_nobody_from_reading() {
+    let site = Site::new().await;
+    let enroller = &site.world.enroller;
+    let key = RequestKey::of(&site.world, enroller).await;
+    for (method, path) in [("GET", "/v1/members"), ("HEAD", "/v1/members")] {
+        for (ahead, status) in [(0, 200), (60, 200), (61, 401)] {
+            let mut request = ByHand::new(&site, &enroller.identity, &key, method, path, b"");
+            (request.created, request.expires) = (THEN.0 + ahead, THEN.0 + ahead + 60);
+            assert_eq!(request.send(site.addr()).await.status, status, "{method} {ahead} s ahead");
+        }
+    }
+}
+
+/// Our client has a key for whatever it changes, so its clock may be as far ahead as for reading.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_clock_is_ahead_is_served() {
+    let site = Site::new().await;
+    let enroller = &site.world.enroller;
+    let key = RequestKey::of(&site.world, enroller).await;
+    for (ahead, works) in [(3, true), (60, true), (61, false)] {
+        let clock = Arc::new(ManualClock::new(Timestamp(THEN.0 + ahead)));
+        let client = Client::new(
+            Endpoint::new(&site.url()).unwrap(),
+            site.world.root.identity.identifier(),
+            enroller.identity.clone(),
+            key.signer.clone(),
+            &key.attestation,
+            clock,
+        );
+        let client = Arc::new(client.unwrap());
+        let made = ask(&client, |client| client.make_ticket(&MemberAttributes::default(), None, None)).await;
+        assert_eq!(made.is_ok(), works, "{ahead} s ahead: {made:?}");
+        let id = identity::Identifier::from_bytes([7; 32]);
+        let added = ask(&client, move |client| client.add_member(&id, &MemberAttributes::default())).await;
+        assert_eq!(added.is_ok(), works, "{ahead} s ahead: {added:?}");
+        let deleted = ask(&client, move |client| client.delete_member(&id)).await;
+        assert_eq!(deleted.is_ok(), works, "{ahead} s ahead: {deleted:?}");
+        assert_eq!(ask(&client, |client| client.members()).await.is_ok(), works, "{ahead} s ahead");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_waits_for_the_second_of_a_start_to_pass() {
     let site = Site::new().await;
@@ -197,4 +302,45 @@ async fn a_request_key_that_ends_is_asked_for_again() {
         site.world.clock.clone(),
     );
     assert_eq!(wrong.unwrap_err().kind(), Kind::Invalid, "a key that was not attested never asks");
+}
+
+/// Six machines of one identity, more than the server remembers keys of: its history is verified once for all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_is_verified_once_whatever_keys_are_shown_with_it() {
+    let site = Site::new().await;
+    let stranger = person(&site.world.vault).await;
+    let mut keys = Vec::new();
+    for _ in 0..6 {
+        keys.push(RequestKey::of(&site.world, &stranger).await);
+    }
+    for _ in 0..3 {
+        for key in &keys {
+            let request = ByHand::new(&site, &stranger.identity, key, "GET", "/v1/members", b"");
+            assert_eq!(request.send(site.addr()).await.status, 403);
+        }
+    }
+    assert_eq!(sample(&site, "ockam_kms_histories_verified_total"), 1.0);
+}
+
+/// Histories whose verifying takes longer than all else of a request, several at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_histories_are_verified_in_their_turn() {
+    let site = Site::new().await;
+    let mut people = Vec::new();
+    for _ in 0..8 {
+        let mut person = person(&site.world.vault).await;
+        for _ in 0..20 {
+            person = rotated(&person, &site.world.vault, NOW).await;
+        }
+        assert!(person.identity.as_bytes().len() > 2048);
+        let key = RequestKey::of(&site.world, &person).await;
+        people.push(ByHand::new(&site, &person.identity, &key, "GET", "/v1/members", b""));
+    }
+    let addr = site.addr();
+    let mut sent = tokio::task::JoinSet::new();
+    for person in people {
+        sent.spawn(async move { person.send(addr).await.status });
+    }
+    assert_eq!(sent.join_all().await, [403; 8]);
+    assert_eq!(sample(&site, "ockam_kms_histories_verified_total"), 8.0);
 }

@@ -178,6 +178,8 @@ pub(crate) struct ByHand {
     pub(crate) audience: String,
     pub(crate) digest: String,
     pub(crate) idempotency_key: Option<String>,
+    /// Further headers, each with the end of its line.
+    pub(crate) headers: String,
     pub(crate) shown: Option<String>,
     pub(crate) signer: Signer,
 }
@@ -212,9 +214,17 @@ impl ByHand {
             audience: site.world.root.identity.identifier().to_string(),
             digest: digest(body),
             idempotency_key: None,
+            headers: String::new(),
             shown: Some(shown(identity, key)),
             signer: key.signer.clone(),
         }
+    }
+
+    /// Has it done under an idempotency key.
+    pub(crate) fn once(&mut self, key: &str) {
+        self.components.push("idempotency-key".to_owned());
+        self.idempotency_key = Some(key.to_owned());
+        self.headers = format!("idempotency-key: {key}\r\n");
     }
 
     /// Gives it a nonce of its own again.
@@ -265,13 +275,14 @@ impl ByHand {
             self.shown.as_ref().map(|shown| format!("ockam-identity: {shown}\r\n")).unwrap_or_default();
         format!(
             "{} {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\ncontent-digest: {}\r\n\
-             ockam-authority: {}\r\nsignature-input: sig={input}\r\nsignature: sig=:{signature}:\r\n{shown}\r\n",
+             ockam-authority: {}\r\nsignature-input: sig={input}\r\nsignature: sig=:{signature}:\r\n{}{shown}\r\n",
             self.method,
             self.path,
             self.host,
             self.body.len(),
             self.digest,
             self.audience,
+            self.headers,
         )
     }
 

@@ -98,6 +98,23 @@ async fn components(rows: &mut Rows<'_>) {
     rows.row("one covered twice", |r| r.components.push("@method".to_owned())).await;
     rows.row("@path in place of @target-uri", |r| r.components[1] = "@path".to_owned()).await;
     rows.row("another order (good)", |r| r.components.reverse()).await;
+    rows.row("an idempotency key (good)", |r| r.once("a")).await;
+    rows.row("an idempotency key, not covered", |r| {
+        r.once("b");
+        r.components.pop();
+    })
+    .await;
+    rows.row("an idempotency key, covered and not sent", |r| {
+        r.once("c");
+        r.headers.clear();
+    })
+    .await;
+    rows.altered(
+        "an idempotency key put in on the way",
+        "\r\ncontent-length:",
+        "\r\nidempotency-key: d\r\ncontent-length:",
+    )
+    .await;
 }
 
 async fn parameters(rows: &mut Rows<'_>) {
@@ -126,13 +143,25 @@ async fn times(rows: &mut Rows<'_>) {
     at("lives no time", now, now).await;
     at("ends before it begins", now, now - 1).await;
     at("lives for ever", now, 999_999_999_999_999).await;
-    at("created in 61 seconds", now + 61, now + 100).await;
-    at("created in 60 seconds (good)", now + 60, now + 120).await;
+    at("created in 3 seconds", now + 3, now + 60).await;
+    at("created in 2 seconds (good)", now + 2, now + 62).await;
     at("expired a second ago", now - 20, now - 1).await;
     at("expires now (good)", now - 20, now).await;
     at("created before the server started", STARTED.0 - 1, now + 10).await;
     at("created in the second of the start", STARTED.0, now + 10).await;
-    at("created in the next second (good)", STARTED.0 + 1, now + 10).await;
+    at("created 2 seconds later", STARTED.0 + 2, now + 10).await;
+    at("created 3 seconds later (good)", STARTED.0 + 3, now + 10).await;
+    let mut under_a_key = async |name: &str, created: u64, expires: u64| {
+        rows.row(name, |r| {
+            (r.created, r.expires) = (created, expires);
+            r.once(&format!("{created}"));
+        })
+        .await;
+    };
+    under_a_key("under a key: created in 61 seconds", now + 61, now + 100).await;
+    under_a_key("under a key: created in 60 seconds (good)", now + 60, now + 120).await;
+    under_a_key("under a key: created in the second of the start", STARTED.0, now + 10).await;
+    under_a_key("under a key: created a second later (good)", STARTED.0 + 1, now + 10).await;
 }
 
 async fn contents(rows: &mut Rows<'_>) {

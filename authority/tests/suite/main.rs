@@ -17,6 +17,7 @@ mod common;
 mod enrolment;
 mod once;
 mod race;
+mod restrictions;
 mod service;
 mod store;
 mod times;

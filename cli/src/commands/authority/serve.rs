@@ -147,14 +147,6 @@ pub(crate) fn ensure_vault(context: &Context, writer: &Writer) -> Result<Name> {
     Ok(vault)
 }
 
-/// How many connections are served at a time: as many as leave descriptors for the store and the control socket.
-fn connections() -> usize {
-    let most = Options::default().connections;
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let files = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    most.min(files.saturating_sub(OWN_FILES)).max(1)
-}
-
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener> {
     let listener = std::net::TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
@@ -180,13 +172,14 @@ async fn open_door(
     authority: &Authority,
     shown: Option<&Arc<Shown>>,
     listener: Option<TcpListener>,
-    guesses: Guesses,
+    (guesses, files): (Guesses, usize),
 ) -> Result<Option<Door>> {
     let (Some(shown), Some(listener)) = (shown, listener) else { return Ok(None) };
     let options = ockam::Options {
         direct_authentication: plan.direct_authentication,
         token_enrolment: plan.token_enrolment,
         guesses,
+        connections: ockam::Options::default().connections.min(files),
         ..ockam::Options::default()
     };
     let opened = Door::open(authority, shown.clone(), listener, options).await;
@@ -211,18 +204,20 @@ async fn serve(
     let metrics = listening(listeners.metrics)?;
     let guesses = Guesses::new(FAILURES_A_MINUTE, plan.limit_loopback);
     let tls = plan.tls.as_ref().map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
+    // Both doors have descriptors, and so has the store.
+    let files = process::connections(OWN_FILES) / if http.is_some() && tcp.is_some() { 2 } else { 1 };
     let options = Options {
         insecure_http: plan.insecure_http,
         tls: tls.clone(),
         limit_loopback: plan.limit_loopback,
         guesses: Some(guesses.clone()),
         public_url: plan.public_url.clone(),
-        connections: connections(),
+        connections: Options::default().connections.min(files),
         ..Options::default()
     };
     let metrics = metrics.map(|door| Server::start_metrics(&authority, door, options.clone())).transpose()?;
     let server = http.map(|door| Server::start(authority.clone(), door, options)).transpose()?;
-    let door = open_door(plan, &authority, shown.as_ref(), tcp, guesses).await?;
+    let door = open_door(plan, &authority, shown.as_ref(), tcp, (guesses, files)).await?;
     let started = authority.now();
     let http_address = server.as_ref().map(|server| server.local_addr().to_string());
     let tcp_address = door.as_ref().map(|door| door.local_addr().to_string());

@@ -24,6 +24,13 @@ const LOG: &str = "OCKAM_KMS_LOG";
 /// The most bytes of a log, beside which the one before is kept.
 const MAX_LOG: u64 = 16 * 1024 * 1024;
 
+/// How many connections a server may have that needs so many descriptors for something else: as its limit of open files allows.
+pub(crate) fn connections(own: usize) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    files.saturating_sub(own).max(1)
+}
+
 /// Begins to be a server: leaves the terminal of whoever started it, when it was started in the background, and logs to
 /// standard error.
 pub(crate) fn begin(home: &Home, name: &Name, format: LogFormat, detached: bool) {
