@@ -18,7 +18,7 @@ use crate::hardening;
 use crate::interrupt::{self, Hold};
 use crate::output::Output;
 use crate::progress;
-use crate::secret_input::{Answers, Source};
+use crate::secret_input::{Answers, Heard, Source};
 use crate::terminal;
 
 /// What every command works with.
@@ -28,6 +28,7 @@ pub(crate) struct Context {
     pub(crate) no_input: bool,
     pub(crate) pin: Option<Source>,
     pub(crate) passphrase: Option<Source>,
+    pub(crate) heard: Arc<Heard>,
     home: OnceCell<Home>,
     vaults: OnceCell<Arc<Vaults>>,
 }
@@ -76,6 +77,7 @@ impl Context {
                 globals.passphrase.as_deref(),
                 globals.passphrase_file.as_deref(),
             )?,
+            heard: Arc::default(),
             home: OnceCell::new(),
             vaults: OnceCell::new(),
         })
@@ -88,6 +90,7 @@ impl Context {
             no_input: self.no_input,
             pin: self.pin.clone(),
             passphrase: self.passphrase.clone(),
+            heard: Arc::clone(&self.heard),
             home: self.home.clone(),
             vaults: self.vaults.clone(),
         }
@@ -143,6 +146,7 @@ impl Context {
             passphrase: self.passphrase.clone(),
             person: terminal::person(self.no_input),
             turn: Mutex::default(),
+            heard: Arc::clone(&self.heard),
         })
     }
 

@@ -22,11 +22,15 @@ struct Variable {
     secret: bool,
 }
 
-const VARIABLES: [Variable; 13] = [
+const VARIABLES: [Variable; 14] = [
     plain("OCKAM_KMS_HOME", "the directory in which everything is kept"),
     plain(
         "OCKAM_HOME",
         "without OCKAM_KMS_HOME: everything is in `ockam-kms` in this directory, else in ~/.ockam-kms",
+    ),
+    plain(
+        "OCKAM_KMS_LOG",
+        "what servers and nodes log, as in `warn` or `info,authority=debug`; without it `info`",
     ),
     plain("QUIET", "as --quiet: say nothing on standard error but errors"),
     plain("NO_COLOR", "as --no-color: write no colours"),
@@ -164,6 +168,26 @@ mod tests {
             let error = taken(words(&format!("k --env {}=hunter2", secret.name))).unwrap_err();
             assert!(error.kind() == Kind::Usage && !error.to_string().contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn every_variable_of_ours_is_told() {
+        let mut found = std::collections::BTreeSet::new();
+        let mut ahead = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+        while let Some(path) = ahead.pop() {
+            if path.is_dir() {
+                ahead.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let words = text.split(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
+            // `OCKAM_` alone is what this test looks for.
+            let ours = words.filter(|word| word.starts_with("OCKAM_") && *word != "OCKAM_");
+            found.extend(ours.map(str::to_owned));
+        }
+        let untold: Vec<_> =
+            found.iter().filter(|name| VARIABLES.iter().all(|known| known.name != **name)).collect();
+        assert!(found.contains("OCKAM_KMS_HOME") && untold.is_empty(), "{untold:?}");
     }
 
     #[test]

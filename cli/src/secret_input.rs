@@ -4,9 +4,11 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::mem::discriminant;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vault::{Ask, Interact, SecretBytes};
 use zeroize::Zeroizing;
@@ -66,6 +68,39 @@ pub(crate) struct Answers {
     pub(crate) person: Arc<dyn Interact>,
     // One question at a time, so that lines of standard input are not mixed up.
     pub(crate) turn: Mutex<()>,
+    pub(crate) heard: Arc<Heard>,
+}
+
+/// The PIN and the passphrase that were read from standard input: a server that is started then needs the same, and cannot
+/// read them again. Kept by a command that starts one in the background, and by no other.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    keeps: AtomicBool,
+    secrets: Mutex<Vec<(Ask, SecretBytes)>>,
+}
+
+impl Heard {
+    /// From here on.
+    pub(crate) fn keep(&self) {
+        self.keeps.store(true, Ordering::Relaxed);
+    }
+
+    fn add(&self, ask: &Ask, secret: &SecretBytes) {
+        if self.keeps.load(Ordering::Relaxed) {
+            self.secrets().push((ask.clone(), SecretBytes::new(secret.expose().to_vec())));
+        }
+    }
+
+    /// The first that was an answer to a question of this kind.
+    pub(crate) fn take(&self, ask: &Ask) -> Option<SecretBytes> {
+        let mut secrets = self.secrets();
+        let found = secrets.iter().position(|(asked, _)| discriminant(asked) == discriminant(ask))?;
+        Some(secrets.remove(found).1)
+    }
+
+    fn secrets(&self) -> MutexGuard<'_, Vec<(Ask, SecretBytes)>> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Interact for Answers {
@@ -76,7 +111,11 @@ impl Interact for Answers {
             Ask::Passphrase { .. } => self.passphrase.as_ref(),
             _ => None,
         };
-        source.map_or_else(|| self.person.secret(ask), Source::read)
+        let secret = source.map_or_else(|| self.person.secret(ask), Source::read)?;
+        if source == Some(&Source::Stdin) {
+            self.heard.add(ask, &secret);
+        }
+        Ok(secret)
     }
 
     fn touch_now(&self, of: &str) {

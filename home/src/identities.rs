@@ -260,10 +260,11 @@ impl Home {
         self.identity_records().put(writer, name, record)
     }
 
-    /// Forgets an identity. Its keys are destroyed when `destroy_keys` is set.
+    /// Forgets an identity. Its keys are destroyed when `destroy_keys` is set, but for those that another one uses too.
     ///
     /// # Errors
-    /// [`Kind::NotFound`], or what the vault meets; the record goes first, so that no record names a key that is gone.
+    /// [`Kind::NotFound`], or what the vaults meet: as long as a key cannot be opened, nothing is deleted. Then the record
+    /// goes first, so that no record names a key that is gone; an error from there on says which key is left.
     pub async fn delete_identity(
         &self,
         writer: &Writer,
@@ -272,6 +273,13 @@ impl Home {
         destroy_keys: bool,
     ) -> Result<()> {
         let record = self.identity(name)?;
+        let mut keys = Vec::new();
+        for (what, key) in record.keys().filter(|_| destroy_keys) {
+            if !self.is_shared(name, key)? {
+                let opened = key.doom(vaults).await.map_err(|e| not_deleted(name, what, key, e))?;
+                keys.push((key, opened));
+            }
+        }
         self.identity_records().remove(writer, name)?;
         let mut defaults = self.defaults()?;
         if defaults.identity.as_deref() == Some(name.as_str()) {
@@ -280,28 +288,33 @@ impl Home {
                 rest.iter().find(|(_, one)| one.key.is_some()).map(|(first, _)| first.to_string());
             self.set_defaults(writer, &defaults)?;
         }
-        if destroy_keys {
-            for (_, key) in record.keys() {
-                match key.destroy(vaults).await {
-                    Err(e) if e.kind() != Kind::NotFound => return Err(e),
-                    _ => {}
-                }
+        let mut left = Vec::new();
+        for (key, opened) in keys {
+            // One that stays is no reason to keep the others.
+            if let Err(error) = key.end(vaults, opened).await {
+                left.push((key, error));
             }
         }
-        Ok(())
+        if left.is_empty() { Ok(()) } else { Err(keys_left(name, left)?) }
     }
 
-    /// The identities that depend on a key.
+    /// The identities that depend on a key, also those that know its vault by another name: one token, or one directory,
+    /// may be registered twice.
     ///
     /// # Errors
     /// When the records cannot be read.
     pub fn dependants(&self, vault: &Name, public: &[u8]) -> Result<Vec<Name>> {
-        let all = self.identities()?;
-        Ok(all
-            .into_iter()
-            .filter(|(_, record)| record.uses_key(vault, public))
-            .map(|(name, _)| name)
-            .collect())
+        let mut vaults: Vec<_> = self.vaults()?.into_iter().map(|(name, _)| name).collect();
+        vaults.push(vault.clone());
+        let uses = |record: &IdentityRecord| vaults.iter().any(|vault| record.uses_key(vault, public));
+        let all = self.identities()?.into_iter();
+        Ok(all.filter(|(_, record)| uses(record)).map(|(name, _)| name).collect())
+    }
+
+    /// Whether another identity than this one uses a key too: then it is not this one's to destroy.
+    fn is_shared(&self, name: &Name, key: &KeyRef) -> Result<bool> {
+        let dependants = self.dependants(&key.vault()?, &key.public_bytes()?)?;
+        Ok(dependants.iter().any(|other| other != name))
     }
 
     /// The credential key of an identity, with its attestation: the one it has, or a new one when it has none or the
@@ -356,4 +369,33 @@ impl Home {
             }
         }
     }
+}
+
+/// Why an identity is still there: a key that it would leave behind cannot be opened.
+fn not_deleted(name: &Name, what: &str, key: &KeyRef, error: Error) -> Error {
+    let keep = format!("`ockam-kms identity delete {name} --keep-keys` leaves its keys where they are");
+    let hint = error.hint().map_or_else(|| keep.clone(), |hint| format!("{hint}; {keep}"));
+    let text = format!(
+        "the {what} key of `{name}` in the vault `{}` cannot be opened, and nothing was deleted: {error}",
+        key.vault().map_or_else(|_| "?".to_owned(), |vault| vault.to_string())
+    );
+    Error::new(error.kind(), text).with_hint(hint).with_source(error)
+}
+
+/// What a deletion left, and how it is ended.
+fn keys_left(name: &Name, left: Vec<(&KeyRef, Error)>) -> Result<Error> {
+    let (mut told, mut hints, mut first) = (Vec::new(), Vec::new(), None);
+    for (key, error) in left {
+        let (uri, vault) = (key.uri()?, key.vault()?);
+        told.push(format!("its key `{uri}` in the vault `{vault}` is left: {error}"));
+        hints.push(format!("`ockam-kms key destroy '{uri}' --vault {vault}`"));
+        first.get_or_insert(error);
+    }
+    let kind = first.as_ref().map_or(Kind::Backend, Error::kind);
+    let error = Error::new(kind, format!("the identity `{name}` is deleted, but {}", told.join(", and ")))
+        .with_hint(format!("end it when its vault lets you: {}", hints.join(", ")));
+    Ok(match first {
+        Some(first) => error.with_source(first),
+        None => error,
+    })
 }

@@ -131,21 +131,46 @@ impl KeyRef {
         Ok(())
     }
 
-    /// Destroys it.
+    /// Opens it to destroy it: none when its vault, which is there, does not hold it any more.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
-    pub(crate) async fn destroy(&self, vaults: &Vaults) -> Result<()> {
-        if self.agrees()? {
-            self.open_agreer(vaults).await?.destroy().await?;
+    /// As [`open`](Self::open); [`Kind::NotFound`] only when the vault is not there, and so nothing is known of the key.
+    pub(crate) async fn doom(&self, vaults: &Vaults) -> Result<Option<Doomed>> {
+        let vault = vaults.open(&self.vault()?).await?;
+        let opened = if self.agrees()? {
+            Agreer::open(vault, &self.uri()?, &self.agreement_public()?).await.map(Doomed::Agrees)
         } else {
-            self.open(vaults).await?.destroy().await?;
+            Signer::open(vault, &self.uri()?, &self.public()?).await.map(Doomed::Signs)
+        };
+        match opened {
+            Err(e) if e.kind() == Kind::NotFound => Ok(None),
+            opened => Ok(Some(opened?)),
         }
-        Ok(())
+    }
+
+    /// Destroys what [`doom`](Self::doom) opened, or what is left of it.
+    ///
+    /// # Errors
+    /// What the vault meets.
+    pub(crate) async fn end(&self, vaults: &Vaults, opened: Option<Doomed>) -> Result<()> {
+        let ended = match opened {
+            Some(Doomed::Signs(key)) => key.destroy().await,
+            Some(Doomed::Agrees(key)) => key.destroy().await,
+            None => Err(vault::Error::new(Kind::NotFound, "the key is gone")),
+        };
+        match ended {
+            // It was destroyed before, or nearly: on a token, the public half may be left.
+            Err(e) if e.kind() == Kind::NotFound => match random_key_name(&self.uri()?) {
+                Some(name) => self.discard(vaults, &name).await,
+                // It was adopted. Another key may have its name by now.
+                None => Ok(()),
+            },
+            ended => Ok(ended?),
+        }
     }
 
     /// Makes sure that nothing of a key of this name is left in its vault.
-    pub(crate) async fn discard(&self, vaults: &Vaults, name: &Name) -> Result<()> {
+    async fn discard(&self, vaults: &Vaults, name: &Name) -> Result<()> {
         let vault = vaults.open(&self.vault()?).await?;
         match (self.agrees()?, vault.signing(), vault.agreement()) {
             (true, _, Some(facet)) => Custody::<Agreement>::discard(facet, name).await?,
@@ -168,6 +193,12 @@ impl KeyRef {
     pub(crate) fn is_in(&self, vault: &Name) -> bool {
         self.vault == vault.as_str()
     }
+}
+
+/// A key that was opened to be destroyed.
+pub(crate) enum Doomed {
+    Signs(Signer),
+    Agrees(Agreer),
 }
 
 /// A key that the identity vouches for.

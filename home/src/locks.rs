@@ -147,6 +147,7 @@ impl Home {
         self.refuse_taken(name)?;
         self.refuse_circle(name, &kek.vault)?;
         let directory = self.soft_vault_path(name, path)?;
+        self.refuse_occupied(&directory)?;
         let made = self.make_lock(writer, vaults, name, &directory, kek).await?;
         let done = self.create_soft_vault(writer, name, path, &made.lock);
         self.settle(writer, vaults, made.key.as_ref()).await?;

@@ -256,7 +256,8 @@ impl Home {
     }
 
     fn is_running(&self, name: &Name) -> Result<bool> {
-        match self.open_server_lock(name)?.try_lock() {
+        // Shared: several look at once, and none of them is taken for the server.
+        match self.open_server_lock(name)?.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(e)) => Err(Error::io("lock", &self.server_lock_path(name), e)),

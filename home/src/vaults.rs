@@ -1,21 +1,26 @@
 //! The vaults of a home: what each is called, where it is, and opening it once.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
-use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use vault::soft::{Lock, LockedBy, Relock, SealedBy, SoftVault, Unlock};
-use vault::{Interact, KeyUri, Registry, Scheme, Sealer, Vault, durable};
+use vault::{Interact, KeyUri, Registry, Scheme, Sealer, SecretBytes, Vault, durable};
 
 use crate::error::{Error, Kind, Result};
 use crate::home::{Home, Writer, stored_name};
 use crate::identities::IdentityRecord;
 use crate::locks::{locked, sealing};
 use crate::record::{Name, Records};
+use crate::servers::ServerRecord;
+
+/// What the name of a directory starts with that is being copied.
+const UNFINISHED: &str = ".new-";
 
 /// A vault that the home knows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +39,32 @@ impl VaultRecord {
             _ => Error::new(Kind::Corrupt, "a stored vault URI breaks its own rules").with_source(e),
         })
     }
+
+    /// The directory that its files are in, links followed: two names of one vault have the same. None for a vault
+    /// without files of ours, or whose URI this program does not know.
+    #[must_use]
+    pub fn directory(&self) -> Option<PathBuf> {
+        let uri = self.uri().ok().filter(|uri| matches!(uri.scheme(), Scheme::Soft | Scheme::Tpm))?;
+        Some(real(Path::new(OsStr::from_bytes(uri.bytes("path")?))))
+    }
+}
+
+/// A path without links in it, as far as there is anything.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if let Ok(found) = path.canonicalize() {
+        return found;
+    }
+    match (path.parent().map(real), path.file_name()) {
+        (Some(above), Some(name)) => above.join(name),
+        (Some(above), None) => above.parent().map_or_else(|| above.clone(), Path::to_owned),
+        (None, _) => path,
+    }
+}
+
+/// Whether the one lies in the other, or is it.
+fn overlap(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }
 
 impl Home {
@@ -104,6 +135,7 @@ impl Home {
     ) -> Result<()> {
         self.refuse_taken(name)?;
         let path = self.soft_vault_path(name, path)?;
+        self.refuse_occupied(&path)?;
         let uri = KeyUri::new(Scheme::Soft).with("path", path.as_os_str().as_encoded_bytes())?;
         uri.require("path")?;
         // A directory of ours without a record is what a creation that was cut off left behind: nothing uses it.
@@ -131,6 +163,32 @@ impl Home {
         }
     }
 
+    /// The vaults whose directory is this one, lies in it, or has it in it.
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub fn vaults_at(&self, path: &Path) -> Result<Vec<Name>> {
+        let path = real(path);
+        let there = |record: &VaultRecord| record.directory().is_some_and(|found| overlap(&found, &path));
+        let all = self.vaults()?.into_iter();
+        Ok(all.filter(|(_, record)| there(record)).map(|(name, _)| name).collect())
+    }
+
+    /// Refuses to make a vault where the files of another one are, whatever that one is called.
+    ///
+    /// # Errors
+    /// [`Kind::AlreadyExists`].
+    pub fn refuse_occupied(&self, path: &Path) -> Result<()> {
+        match self.vaults_at(path)?.first() {
+            None => Ok(()),
+            Some(other) => Err(Error::new(
+                Kind::AlreadyExists,
+                format!("the files of the vault `{other}` already are in `{}`", path.display()),
+            )
+            .with_hint("choose another name or another directory: no vault lies in one of another")),
+        }
+    }
+
     /// Registers a vault that exists. The first one becomes the default.
     ///
     /// # Errors
@@ -149,7 +207,8 @@ impl Home {
     ///
     /// # Errors
     /// [`Kind::Invalid`] for a vault of another backend, [`Kind::AlreadyExists`] when there is something,
-    /// [`Kind::Denied`] while a key in it locks another vault.
+    /// [`Kind::Denied`] while a key in it locks another vault, a running server has a key in it, or another vault lies
+    /// there too.
     pub fn move_vault(&self, writer: &Writer, name: &Name, to: &Path) -> Result<()> {
         let uri = self.vault(name)?.uri()?;
         if uri.scheme() != Scheme::Soft {
@@ -161,26 +220,90 @@ impl Home {
         }
         self.refuse_while_it_locks(name)?;
         let from = PathBuf::from(uri.require("path")?);
+        self.refuse_while_shared(name, &from)?;
+        if let Some((server, record)) = self.servers_with_vault(name)?.into_iter().next() {
+            return Err(Error::new(
+                Kind::Denied,
+                format!("the server `{server}` runs with a key in the vault `{name}`"),
+            )
+            .with_hint(format!("stop it first: `ockam-kms {} stop {server}`", record.kind)));
+        }
         let to = std::path::absolute(to)
             .map_err(|e| Error::new(Kind::Invalid, "the vault has no absolute path").with_source(e))?;
         if to.exists() {
             return Err(Error::new(Kind::AlreadyExists, format!("`{}` already exists", to.display()))
                 .with_hint("name a directory that does not exist yet"));
         }
-        let new_uri = uri.with("path", to.as_os_str().as_encoded_bytes())?;
+        if real(&to).starts_with(real(&from)) {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("`{}` lies in the vault `{name}` itself", to.display()),
+            )
+            .with_hint("name a directory outside of it"));
+        }
+        if real(self.path()).starts_with(real(&from)) {
+            return Err(Error::new(Kind::Denied, format!("the home lies in the vault `{name}`"))
+                .with_hint("it would be moved too: move the files yourself, and register them anew"));
+        }
+        self.refuse_occupied(&to)?;
+        let new_uri = uri.with("path", to.as_os_str().as_bytes())?;
         new_uri.require("path")?;
         // Copy, switch, remove: at every moment the record names a directory that is whole.
-        copy_dir(&from, &to)?;
+        copy_whole(&from, &to)?;
         self.vault_records().put(writer, name, &VaultRecord { uri: new_uri.to_string() })?;
-        std::fs::remove_dir_all(&from).map_err(|e| Error::io("remove", &from, e))
+        std::fs::remove_dir_all(&from).map_err(|e| {
+            Error::io("remove", &from, e)
+                .with_hint(format!("the vault is in `{}`: remove what is left here", to.display()))
+        })
+    }
+
+    /// The servers that run with a key in this vault: each opened it once, and looks for it where it was then.
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub fn servers_with_vault(&self, vault: &Name) -> Result<Vec<(Name, ServerRecord)>> {
+        let mut users = self.identities()?;
+        users.retain(|(_, identity)| identity.uses_vault(vault));
+        let has = |server: &ServerRecord| users.iter().any(|(user, _)| user.as_str() == server.identity);
+        let running = self.servers()?.into_iter().filter(|(_, server, running)| *running && has(server));
+        Ok(running.map(|(name, server, _)| (name, server)).collect())
+    }
+
+    /// Refuses to take a directory away from other vaults that are in it.
+    fn refuse_while_shared(&self, name: &Name, directory: &Path) -> Result<()> {
+        let others = self.vaults_at(directory)?.into_iter().find(|other| other != name);
+        match others {
+            None => Ok(()),
+            Some(other) => Err(Error::new(
+                Kind::Denied,
+                format!(
+                    "the files of the vault `{other}` are in the directory of the vault `{name}`, `{}`",
+                    directory.display()
+                ),
+            )
+            .with_hint(format!(
+                "when it is another name of the same vault, `ockam-kms vault delete {other}` forgets it first"
+            ))),
+        }
+    }
+
+    /// The directory that is removed with a vault: the one in the home that has its name, when its record says so too.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub fn own_directory(&self, name: &Name) -> Result<Option<PathBuf>> {
+        let own = self.soft_vault_dir(name);
+        let recorded = self.vault(name)?.directory();
+        Ok((recorded == Some(real(&own)) && own.exists()).then_some(own))
     }
 
     /// Forgets a vault; one whose files are in the home is removed with its keys.
     ///
     /// # Errors
-    /// [`Kind::Denied`] while an identity has a key in it, or a key in it locks another vault.
+    /// [`Kind::Denied`] while an identity has a key in it, a key in it locks another vault, or its directory is to be
+    /// removed and is that of another vault too.
     pub fn delete_vault(&self, writer: &Writer, name: &Name) -> Result<()> {
-        let record = self.vault(name)?;
+        let own = self.own_directory(name)?;
         let users: Vec<_> = self
             .identities()?
             .into_iter()
@@ -195,11 +318,12 @@ impl Home {
             .with_hint("rotate these identities into another vault, or delete them, first"));
         }
         self.refuse_while_it_locks(name)?;
+        if let Some(own) = &own {
+            self.refuse_while_shared(name, own)?;
+        }
         self.vault_records().remove(writer, name)?;
-        let own = self.soft_vault_dir(name);
-        // The blobs of a TPM vault lie there when it was not told another place.
-        if matches!(record.uri()?.scheme(), Scheme::Soft | Scheme::Tpm) && own.exists() {
-            std::fs::remove_dir_all(&own).map_err(|e| Error::io("remove", &own, e))?;
+        if let Some(own) = &own {
+            std::fs::remove_dir_all(own).map_err(|e| Error::io("remove", own, e))?;
         }
         let mut defaults = self.defaults()?;
         if defaults.vault.as_deref() == Some(name.as_str()) {
@@ -216,6 +340,22 @@ impl Home {
     }
 }
 
+/// Copies a directory to a name that is free: what has that name is whole.
+fn copy_whole(from: &Path, to: &Path) -> Result<()> {
+    let random = hex::encode(SecretBytes::random(8)?.expose());
+    let unfinished = to.with_file_name(format!("{UNFINISHED}{random}"));
+    let copied = copy_dir(from, &unfinished).and_then(|()| {
+        std::fs::rename(&unfinished, to)
+            .and_then(|()| to.parent().map_or(Ok(()), durable::sync_dir))
+            .map_err(|e| Error::io("create", to, e))
+    });
+    if copied.is_err() {
+        // The first failure is the one that is told.
+        let _ = std::fs::remove_dir_all(&unfinished);
+    }
+    copied
+}
+
 fn copy_dir(from: &Path, to: &Path) -> Result<()> {
     durable::create_dir(to).map_err(|e| Error::io("create", to, e))?;
     for entry in std::fs::read_dir(from).map_err(|e| Error::io("list", from, e))? {
@@ -225,7 +365,7 @@ fn copy_dir(from: &Path, to: &Path) -> Result<()> {
             copy_dir(&source, &target)?;
         } else {
             let bytes = durable::read(&source, 1024 * 1024).map_err(|e| Error::io("read", &source, e))?;
-            durable::write_new(&target, &bytes).map_err(|e: io::Error| Error::io("write", &target, e))?;
+            durable::write_new(&target, &bytes).map_err(|e| Error::io("write", &target, e))?;
         }
     }
     Ok(())

@@ -1,6 +1,11 @@
 //! The edges between our crates are those that docs/architecture.md draws, and no other.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its world should stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot set up its world should stop"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -131,8 +136,25 @@ fn the_judges_stay_outside() {
     }
 }
 
-/// The features that a crate of ours has in the product as it is built, whatever the tests turn on beside it.
-fn features_in_the_product(package: &str) -> BTreeSet<String> {
+/// The features with which the product is made. Every other one that a crate of ours has is a door for tests or fuzz/.
+const SHIPPED: [&str; 4] = ["default", "rocks", "tpm", "yubikey"];
+
+/// The features of each crate of ours that the product must not be built with.
+fn doors(metadata: &serde_json::Value) -> BTreeMap<String, BTreeSet<String>> {
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages
+        .filter(|package| package["source"].is_null() && package["name"] != TESTS)
+        .map(|package| {
+            let features = package["features"].as_object().unwrap().keys();
+            let doors = features.filter(|feature| !SHIPPED.contains(&feature.as_str())).cloned().collect();
+            (package["name"].as_str().unwrap().to_owned(), doors)
+        })
+        .filter(|(_, doors): &(_, BTreeSet<_>)| !doors.is_empty())
+        .collect()
+}
+
+/// The crates of the product as it is built, whatever the tests turn on beside it: a line for each, with its features.
+fn tree_of_the_product() -> String {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--package", "ockam-kms", "--edges", "normal,build", "--prefix", "none"])
@@ -141,7 +163,11 @@ fn features_in_the_product(package: &str) -> BTreeSet<String> {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let tree = String::from_utf8(output.stdout).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The features that a crate has there.
+fn features_in(tree: &str, package: &str) -> BTreeSet<String> {
     let lines: Vec<_> = tree.lines().filter(|line| line.split(' ').next() == Some(package)).collect();
     assert!(!lines.is_empty(), "{package} is part of the product");
     lines
@@ -155,16 +181,101 @@ fn features_in_the_product(package: &str) -> BTreeSet<String> {
 
 #[test]
 fn no_door_of_the_tests_is_in_the_product() {
-    for package in ["ockam-kms-vault", "ockam-kms-pkcs11", "ockam-kms-home", "ockam-kms-authority"] {
-        let features = features_in_the_product(package);
-        for door in ["danger", "conformance", "controls", "fuzzing"] {
-            assert!(!features.contains(door), "{package} is built with the feature `{door}`");
-        }
+    let (tree, doors) = (tree_of_the_product(), doors(&metadata()));
+    for (package, doors) in &doors {
+        let open: Vec<_> = features_in(&tree, package).intersection(doors).cloned().collect();
+        assert!(open.is_empty(), "{package} is built with the features {open:?}");
+    }
+    // Doors that are known, to see that they are found.
+    for (package, door) in [
+        ("ockam-kms-vault", "danger"),
+        ("ockam-kms-vault", "conformance"),
+        ("ockam-kms-pkcs11", "danger"),
+        ("ockam-kms-tpm", "danger"),
+        ("ockam-kms-authority", "controls"),
+        ("ockam-kms-channel", "fuzzing"),
+        ("ockam-kms-home", "fuzzing"),
+        ("ockam-kms-node", "fuzzing"),
+    ] {
+        assert!(doors.get(package).is_some_and(|doors| doors.contains(door)), "{package}: {door}");
     }
     // A crate whose features are known, to see that they are read.
-    assert!(features_in_the_product("p256").contains("ecdsa"));
+    assert!(features_in(&tree, "p256").contains("ecdsa"));
     // What only fuzz/ does without is in the product.
-    assert!(features_in_the_product("ockam-kms-authority").contains("rocks"));
+    assert!(features_in(&tree, "ockam-kms-authority").contains("rocks"));
+}
+
+/// The versions of a crate in a lock file, and the names of what they depend on.
+#[derive(Default)]
+struct Locked {
+    versions: BTreeSet<String>,
+    needs: BTreeSet<String>,
+}
+
+fn locked(lock: &str) -> BTreeMap<String, Locked> {
+    let mut all = BTreeMap::<String, Locked>::new();
+    for package in lock.split("[[package]]\n").skip(1) {
+        let field =
+            |name: &str| package.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "));
+        let one = all.entry(field("name").unwrap().trim_matches('"').to_owned()).or_default();
+        one.versions.insert(field("version").unwrap().trim_matches('"').to_owned());
+        // Where there are several versions of a crate, one is named behind it.
+        let needs = package.lines().filter_map(|line| line.strip_prefix(" \"")?.split(['"', ' ']).next());
+        one.needs.extend(needs.map(str::to_owned));
+    }
+    all
+}
+
+/// What is said of the release profile and of crates in it, but for what concerns nobody but a debugger.
+fn release_profile(manifest: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let sections = manifest.split("\n[").filter(|section| section.starts_with("profile.release"));
+    sections
+        .map(|section| {
+            let mut lines = section.lines();
+            let name = lines.next().unwrap().trim_end_matches(']').to_owned();
+            let says =
+                lines.filter(|line| !line.is_empty() && !line.starts_with('#') && !line.starts_with("debug"));
+            (name, says.map(str::to_owned).collect())
+        })
+        .collect()
+}
+
+/// tests/constant-time is a workspace of its own: what it says holds for the product as long as both are made of the same crates
+/// in the same way.
+#[test]
+fn constant_time_watches_what_the_product_is_made_of() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let (product, watched) = (locked(&read("Cargo.lock")), locked(&read("tests/constant-time/Cargo.lock")));
+    let (mut ahead, mut seen) = (vec!["ockam-kms-vault".to_owned()], BTreeSet::new());
+    while let Some(name) = ahead.pop() {
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        let one = &watched[&name];
+        let shipped = product.get(&name).unwrap_or_else(|| panic!("{name} is not in the product"));
+        assert!(
+            one.versions.is_subset(&shipped.versions),
+            "{name} is watched as {:?} and shipped as {:?}: `cargo update --precise` in tests/constant-time",
+            one.versions,
+            shipped.versions
+        );
+        ahead.extend(one.needs.iter().cloned());
+    }
+    for name in ["aes-gcm", "curve25519-dalek", "ed25519-dalek", "p256", "primeorder", "subtle", "zeroize"] {
+        assert!(seen.contains(name), "{name} is not looked at");
+    }
+
+    let (product, watched) =
+        (release_profile(&read("Cargo.toml")), release_profile(&read("tests/constant-time/Cargo.toml")));
+    assert_eq!(watched, product, "the release profile, watched and shipped");
+    let checks = |of: &str| product[of].iter().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(checks("profile.release"), ["overflow-checks = true"]);
+    assert_eq!(checks("profile.release.package.p256"), ["overflow-checks = false"]);
+    // Every crate that is named there is there: another spelling would say nothing.
+    for of in product.keys().filter_map(|name| name.strip_prefix("profile.release.package.")) {
+        assert!(seen.contains(of), "{of} is no crate of the vault");
+    }
 }
 
 /// What a manifest says about `unsafe`: nothing can allow again what is forbidden.

@@ -143,6 +143,18 @@ fn vaults_and_their_keys() {
     finds(&kms, "fault", "vault", "the vault `away` cannot be opened", "");
     kms.run(&["vault", "delete", "away", "--yes"]).code(0);
 
+    // A key file that lies elsewhere is as secret as a PIN.
+    kms.run(&["vault", "create", "apart", "--key-file", "apart.kek"]).code(0);
+    let warnings = |kms: &mut Kms| {
+        kms.run(&["vault", "check", "apart", "--output", "json"]).code(0).json()["warnings"].to_string()
+    };
+    assert_eq!((findings(&kms, &[]), &*warnings(&mut kms)), ((0, Vec::new()), "[]"));
+    fs::set_permissions(kms.path("apart.kek"), Permissions::from_mode(0o666)).unwrap();
+    finds(&kms, "fault", "vault", "apart.kek`, is open to others (mode 666)", "vault rekey");
+    let warned = warnings(&mut kms);
+    assert!(warned.contains("the key file that locks it") && warned.contains("mode 666"), "{warned}");
+    kms.run(&["vault", "delete", "apart", "--yes"]).code(0);
+
     vault::durable::create_dir(&kms.home().join("vaults/stray")).unwrap();
     finds(&kms, "fault", "vault", "is a vault that nothing names", "look for keys of yours");
     fs::remove_dir(kms.home().join("vaults/stray")).unwrap();

@@ -244,25 +244,45 @@ fn credentials_open_what_a_policy_guards() {
     };
     run(&kms, &["node", "create", "guarded", "--identity", "issuer", "--authority-identity", &authority]);
     run(&kms, &["node", "create", "n1", "--identity", "member", "--authority-identity", &authority]);
+    // Who was refused is told nothing; who runs the node finds what, whom and why in its log.
+    let log = run(&kms, &["node", "logs", "guarded"]);
+    let refused = || {
+        let log = std::fs::read_to_string(&log).unwrap();
+        log.lines().filter(|line| line.contains("denied")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let assert_told = |times: usize, words: &[&str]| {
+        let refused = refused();
+        assert_eq!(refused.len(), times, "{refused:#?}");
+        assert!(words.iter().all(|word| refused[times - 1].contains(word)), "{words:?} in {refused:#?}");
+    };
+    let by_member = format!("origin=channel of {member}");
     // By itself it lets in whoever has a credential of the authority: here nobody yet.
     let echo = |through: &str| format!("{through}/service/echo");
     let without = channel(&kms, "n1", "/node/guarded/service/api", &[]);
+    assert_told(0, &[]);
     assert_silent(&kms, "n1", &echo(&without));
+    let default = "policy=(= subject.has_credential true)";
+    assert_told(1, &["to=0#echo", &by_member, default, "`subject.has_credential` is `false`"]);
     assert_silent(&kms, "n1", "/node/guarded/service/echo");
+    assert_told(2, &["to=0#echo", "origin=tcp 127.0.0.1:", "who sends is not known without a channel"]);
     // What no policy guards is there for everybody.
     assert_eq!(shout(&kms, "n1", &format!("{without}/service/uppercase")), "HELLO");
     let given = issue("role=guest");
     let guest = channel(&kms, "n1", "/node/guarded/service/api", &["--credential", &given]);
     assert_eq!(shout(&kms, "n1", &echo(&guest)), "hello");
+    assert_told(2, &[]);
     let allow = ["policy", "create", "--at", "guarded", "--resource", "echo", "--allow"];
     run(&kms, &[&allow[..], &["(= subject.role \"member\")"]].concat());
     assert_silent(&kms, "n1", &echo(&guest));
+    let policy = "policy=(= subject.role \"member\")";
+    assert_told(3, &["to=0#echo", &by_member, policy, "`subject.role` is `\\\"guest\\\"`"]);
     // A stored credential is presented by itself.
     let credential = issue("role=member");
     let store = ["credential", "store", "--issuer", "issuer", "--scope", "mine", "--credential", &credential];
     run(&kms, &store);
     let stored = channel(&kms, "n1", "/node/guarded/service/api", &[]);
     assert_eq!(shout(&kms, "n1", &echo(&stored)), "hello");
+    assert_told(3, &[]);
     // The policy outlives the process.
     run(&kms, &["node", "stop", "guarded"]);
     run(&kms, &["node", "start", "guarded"]);
@@ -274,7 +294,9 @@ fn credentials_open_what_a_policy_guards() {
     let of_another = run(&kms, &of_another);
     run(&kms, &["node", "create", "n2", "--identity", "member"]);
     let foreign = channel(&kms, "n2", "/node/guarded/service/api", &["--credential", &of_another]);
+    let before = refused().len();
     assert_silent(&kms, "n2", &echo(&foreign));
+    assert_told(before + 1, &["to=0#echo", &by_member, policy, "`subject.role` is not bound"]);
     let own = channel(&kms, "n2", "/node/guarded/service/api", &["--credential", &credential]);
     assert_eq!(shout(&kms, "n2", &echo(&own)), "hello");
 }
@@ -452,6 +474,64 @@ fn what_is_missing_is_made_where_a_command_needs_it() {
     let _ = kms.run_apart(&["node", "default"], b"").code(66);
 }
 
+/// What would end is told, and goes on; and nothing is made to have something to end.
+#[test]
+fn a_dry_run_changes_nothing_at_a_node() {
+    let kms = nodes(&["n1", "n2"]);
+    let address = tcp_address(&kms, "n2");
+    let line = run(&kms, &["tcp-connection", "create", "--from", "n1", "--to", &address]);
+    let open = channel(&kms, "n1", &format!("{line}/service/api"), &[]);
+    run(&kms, &["relay", "create", "blue", "--at", "/node/n2", "--to", "n1", "--timeout", LONG]);
+    run(&kms, &["policy", "create", "--at", "n1", "--resource", "echo", "--allow", "member"]);
+    run(&kms, &["policy", "create", "--at", "n1", "--resource-type", "relay", "--allow", "member"]);
+    run(&kms, &["secure-channel-listener", "create", "private", "--at", "n1"]);
+    let listener = tcp_address(&kms, "n1");
+    let there = || {
+        let at = |noun: &str, flag: &str| run(&kms, &[noun, "list", flag, "n1", "--output", "json"]);
+        let nouns = ["policy", "tcp-connection", "tcp-listener", "secure-channel", "secure-channel-listener"];
+        let mut all: Vec<_> = nouns.iter().map(|noun| at(noun, "--at")).collect();
+        all.extend([at("relay", "--to"), kms.state()]);
+        all
+    };
+    let before = there();
+    let doomed: [(&[&str], &str); 7] = [
+        (&["policy", "delete", "echo"], "the policy for `echo`"),
+        (&["policy", "delete", "relay"], "the policy for `relay`"),
+        (&["relay", "delete", "blue"], "the relay `blue`"),
+        (&["tcp-connection", "delete", &address], &address),
+        (&["tcp-listener", "delete", &listener], &listener),
+        (&["secure-channel", "delete", &open], &open),
+        (&["secure-channel-listener", "delete", "private"], "/service/private"),
+    ];
+    for (verb, told) in doomed {
+        let asked = [verb, &["--at", "n1", "--dry-run", "--output", "json"]].concat();
+        let said = kms.run_apart(&asked, b"").code(0).json();
+        assert_eq!((&said["dry_run"], &said["refused"]), (&json!(true), &json!(false)), "{verb:?}");
+        assert!(said["destroyed"][0].as_str().unwrap().contains(told), "{said}");
+        assert_eq!(there(), before, "{verb:?} has changed something");
+        // What is not there is no preview either.
+        let missing = [&verb[..2], &["nothing", "--at", "n1", "--dry-run"]].concat();
+        let _ = kms.run_apart(&missing, b"").code(66);
+    }
+    assert_eq!(shout(&kms, "n1", &format!("{open}/service/uppercase")), "HELLO");
+    // Consent does not make a dry run less of one.
+    run(&kms, &["policy", "delete", "echo", "--at", "n1", "--dry-run", "--yes"]);
+    assert_eq!(there(), before);
+    // The same command does what was told.
+    for (verb, _) in doomed {
+        let yes: &[&str] = if verb[0] == "secure-channel-listener" { &[] } else { &["--yes"] };
+        run(&kms, &[verb, &["--at", "n1"], yes].concat());
+    }
+    assert_eq!(run(&kms, &["policy", "list", "--at", "n1"]), "[]");
+
+    let empty = Kms::new();
+    for (verb, _) in doomed {
+        let _ = empty.run_apart(&[verb, &["--dry-run"]].concat(), b"").code(66);
+        let _ = empty.run_apart(verb, b"").code(66);
+    }
+    assert_eq!(run(&empty, &["node", "list"]), "[]");
+}
+
 #[test]
 fn in_the_foreground_a_node_ends_with_its_input() {
     let kms = Kms::new();
@@ -579,4 +659,75 @@ fn reset_leaves_an_empty_home_and_no_process() {
     let left: Vec<_> = std::fs::read_dir(kms.home()).unwrap().map(|one| one.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
     assert_eq!(run(&kms, &["node", "create", "again"]), "again");
+}
+
+/// The home of a thief: a copy of another one.
+fn copy(kms: &Kms) -> Kms {
+    let copy = Kms::new();
+    let copied = std::process::Command::new("cp").arg("-r").args([kms.home(), copy.home()]).status().unwrap();
+    assert!(copied.success());
+    // Vaults are registered by absolute paths.
+    for entry in std::fs::read_dir(copy.home().join("vaults")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let record = std::fs::read_to_string(&path).unwrap();
+            let (there, here) = (kms.home(), copy.home());
+            std::fs::write(path, record.replace(there.to_str().unwrap(), here.to_str().unwrap())).unwrap();
+        }
+    }
+    copy
+}
+
+#[test]
+fn a_newer_history_of_somebody_known_is_remembered_whichever_listener_they_come_to() {
+    let (verifier, alices) = (nodes(&["v"]), Kms::new());
+    let alice = run(&alices, &["identity", "create", "alice"]);
+    let thiefs = copy(&alices);
+    run(&verifier, &["secure-channel-listener", "create", "private", "--at", "v", "--authorized", &alice]);
+    let at = tcp_address(&verifier, "v");
+    let (ip, port) = at.rsplit_once(':').unwrap();
+    let to = |listener: &str| format!("/ip4/{ip}/tcp/{port}/service/{listener}");
+    run(&alices, &["node", "create", "a", "--identity", "alice"]);
+    // She is meant there, and known from then on; what she shows elsewhere after a rotation counts as well.
+    channel(&alices, "a", &to("private"), &[]);
+    run(&alices, &["identity", "rotate", "alice"]);
+    let own = channel(&alices, "a", &to("api"), &[]);
+    assert_eq!(shout(&alices, "a", &format!("{own}/service/uppercase")), "HELLO");
+    run(&thiefs, &["node", "create", "t", "--identity", "alice"]);
+    let stolen = channel(&thiefs, "t", &to("api"), &[]);
+    assert_silent(&thiefs, "t", &format!("{stolen}/service/uppercase"));
+    // A stranger is let in, and leaves nothing behind.
+    let before = verifier.state();
+    run(&thiefs, &["identity", "create", "stranger"]);
+    let stranger = channel(&thiefs, "t", &to("api"), &["--identity", "stranger"]);
+    assert_eq!(shout(&thiefs, "t", &format!("{stranger}/service/uppercase")), "HELLO");
+    assert_eq!(verifier.state(), before);
+}
+
+#[test]
+fn what_asks_for_nothing_by_itself_is_guarded_by_a_policy_all_the_same() {
+    let kms = Kms::new();
+    run(&kms, &["identity", "create", "issuer"]);
+    let member = run(&kms, &["identity", "create", "member"]);
+    let authority = run(&kms, &["identity", "show", "issuer", "--full", "--encoding", "hex"]);
+    run(&kms, &["node", "create", "guarded", "--identity", "issuer", "--authority-identity", &authority]);
+    run(&kms, &["node", "create", "n1", "--identity", "member", "--authority-identity", &authority]);
+    run(&kms, &["service", "start", "hop", "--at", "guarded"]);
+    let allow = |to: &[&str]| {
+        let create = ["policy", "create", "--at", "guarded", "--allow", "(= subject.role \"member\")"];
+        kms.run_apart(&[&create[..], to].concat(), b"")
+    };
+    allow(&["--resource", "uppercase"]).code(0);
+    allow(&["--resource", "hop"]).code(0);
+    let issue = ["credential", "issue", "--as", "issuer", "--for", &member, "--attribute", "role=member"];
+    let credential = run(&kms, &issue);
+    let without = channel(&kms, "n1", "/node/guarded/service/api", &[]);
+    let with = channel(&kms, "n1", "/node/guarded/service/api", &["--credential", &credential]);
+    for service in ["/service/uppercase", "/service/hop/service/uppercase"] {
+        assert_silent(&kms, "n1", &format!("{without}{service}"));
+        assert_eq!(shout(&kms, "n1", &format!("{with}{service}")), "HELLO", "{service}");
+    }
+    // Who opens a channel has shown no credential yet.
+    let refused = allow(&["--resource", "api"]).code(64);
+    assert!(refused.stderr.contains("--authorized"), "{}", refused.stderr);
 }

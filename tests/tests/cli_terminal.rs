@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its world should stop")]
 
+use std::time::{Duration, Instant};
+
 use ockam_kms_tests::cli::Kms;
 use ockam_kms_tests::cli::session::Session;
 
@@ -85,4 +87,29 @@ fn what_is_waited_for_is_told() {
     assert!(code == 0 && !shown.contains(told), "{shown:?}");
     let output = piped.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+/// Whoever closes the window in which a node was started does not end the node, and ends what else was started there.
+#[test]
+fn a_node_outlives_the_terminal_it_was_started_at() {
+    let mut kms = Kms::new();
+    let script = r#""$0" node create n1; sleep 1000 & echo "beside it: $!, to the end"; wait"#;
+    let mut session = Session::shell(&kms, script);
+    session.wait_for(", to the end");
+    let (_, beside) = session.shown().split_once("beside it: ").unwrap();
+    // A process that nobody has asked about yet has no command line any more.
+    let beside = format!("/proc/{}/cmdline", beside.split_once(',').unwrap().0);
+    let lives = || std::fs::read(&beside).is_ok_and(|line| !line.is_empty());
+    let mut pid = || kms.run(&["node", "show", "n1", "--output", "json"]).code(0).json()["pid"].clone();
+    let before = pid();
+    assert!(lives() && before.is_u64());
+    assert_eq!(session.hang_up(), 128 + 1, "it ends by a SIGHUP");
+    let start = Instant::now();
+    while lives() {
+        assert!(start.elapsed() < Duration::from_secs(60), "nothing was hung up");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(pid(), before);
+    let send = ["message", "send", "hello", "--to", "/node/n1/service/uppercase", "--timeout", "60s"];
+    assert_eq!(kms.run(&send).code(0).stdout, "HELLO");
 }

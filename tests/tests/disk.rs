@@ -284,6 +284,76 @@ fn more_connections_than_descriptors_are_survived() {
     }
 }
 
+/// Starts a server in the background that may have so many descriptors; how it is shown.
+fn start_with(kms: &Kms, descriptors: u64, arguments: &[&str]) -> serde_json::Value {
+    let script = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .arg(ockam_kms())
+        .args(arguments)
+        .args(["--output", "json"])
+        .env_clear()
+        .env("OCKAM_KMS_HOME", kms.home())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// More silent connections than descriptors, and somebody who has something to say.
+fn crowd_the_nodes_door(kms: &Kms, server: &serde_json::Value, descriptors: u64, service: &str) {
+    let pid = server["pid"].as_u64().unwrap();
+    let address = server["tcp_address"].as_str().unwrap();
+    let held: Vec<_> = (0..descriptors + 50).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let to = format!("/ip4/127.0.0.1/tcp/{}{service}", address.rsplit_once(':').unwrap().1);
+    let send = ["message", "send", "hello", "--timeout", "60s", "--to", &to];
+    assert_eq!(kms.run_apart(&send, b"").code(0).stdout, "hello", "{server}");
+    drop(held);
+    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "it has ended: {server}");
+}
+
+#[test]
+fn a_node_has_no_more_connections_than_descriptors() {
+    const FEW: u64 = 200;
+    let kms = Kms::new();
+    let node = start_with(&kms, FEW, &["node", "create", "n1"]);
+    crowd_the_nodes_door(&kms, &node, FEW, "/service/echo");
+    let log = || {
+        let path = kms.run_apart(&["node", "logs", "n1"], b"").code(0).stdout;
+        std::fs::read_to_string(path.trim()).unwrap()
+    };
+    assert!(!log().contains("no TCP connection can be taken"), "{}", log());
+    // When there are fewer than it was promised, connections make room for each other all the same.
+    let pid = Pid::from_raw(node["pid"].as_i64().unwrap().try_into().unwrap());
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(64), maximum: Some(FEW) }).unwrap();
+    crowd_the_nodes_door(&kms, &node, FEW, "/service/echo");
+    assert!(log().contains("no TCP connection can be taken"), "{}", log());
+}
+
+#[test]
+fn one_door_of_an_authority_leaves_descriptors_to_the_other() {
+    const FEW: u64 = 200;
+    let kms = Kms::new();
+    let create = ["authority", "create", "--project-identifier", "demo", "--trusted-identities", "{}"];
+    let doors = ["--http-address", "127.0.0.1:0", "--tcp-listener-address", "127.0.0.1:0"];
+    let authority = start_with(&kms, FEW, &[&create[..], &doors].concat());
+    let (http, tcp) =
+        (authority["http_address"].as_str().unwrap(), authority["tcp_address"].as_str().unwrap());
+    let held: Vec<_> = (0..FEW + 50).map(|_| TcpStream::connect(tcp).unwrap()).collect();
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", authority["pid"])).unwrap().count();
+    // Those of the other door, and what it has for itself.
+    wait_until("its half is not full", || open() > 76);
+    assert!(open() < 150, "{} descriptors", open());
+    let mut honest = TcpStream::connect(http).unwrap();
+    std::io::Write::write_all(&mut honest, b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut honest, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(held);
+    crowd_the_nodes_door(&kms, &authority, FEW, "/secure/api/service/echo");
+}
+
 #[test]
 fn control_a_process_that_spins_is_noticed() {
     let mut spinning = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();

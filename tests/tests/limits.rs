@@ -1,6 +1,9 @@
 //! Depth and size bombs for what reads texts and files: at the limit it works, beyond it is refused in words, with less than a
 //! mebibyte and on a small stack. Change histories, credentials and request bodies have such tests beside them.
 //!
+//! How long each took is written down, and with OCKAM_KMS_LIMITS_TIMED=1 is limited, too: on a machine that does nothing else,
+//! since in an ordinary run other tests take what time they like.
+//!
 //! One test: the allocator counts what the whole process holds.
 
 #![allow(
@@ -11,6 +14,7 @@
 )]
 
 use std::fmt::Debug;
+use std::time::{Duration, Instant};
 
 use authority::audit;
 use authority::ticket::{MAX_TICKET_TEXT, TicketText};
@@ -26,18 +30,24 @@ static MEMORY: PeakAlloc = PeakAlloc;
 
 const MEBIBYTE: usize = 1024 * 1024;
 
-/// What a decoder says of a text, and what it held meanwhile at the most.
+/// Has the time limited that a bomb takes.
+const TIMED: &str = "OCKAM_KMS_LIMITS_TIMED";
+/// A mebibyte of a bomb, begun or whole, is refused long before this. Ours is not optimised in the profile of the tests.
+const LONGEST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 100 } else { 10 });
+
+/// What a decoder says of a text, what it held meanwhile at the most, and how long it took.
 fn tried<T, E: Debug + Send>(
     text: &str,
     decode: impl FnOnce(&str) -> Result<T, E> + Send,
-) -> (Option<E>, usize) {
+) -> (Option<E>, usize, Duration) {
     // The smallest stack that a thread of ours has.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(512 * 1024).spawn_scoped(scope, || {
             let before = MEMORY.current_usage();
             MEMORY.reset_peak_usage();
+            let start = Instant::now();
             let refused = decode(text).err();
-            (refused, MEMORY.peak_usage().saturating_sub(before))
+            (refused, MEMORY.peak_usage().saturating_sub(before), start.elapsed())
         });
         thread.unwrap().join().unwrap()
     })
@@ -45,7 +55,7 @@ fn tried<T, E: Debug + Send>(
 
 #[track_caller]
 fn refused<T, E: Debug + Send>(text: &str, decode: impl FnOnce(&str) -> Result<T, E> + Send) {
-    let (refused, held) = tried(text, decode);
+    let (refused, held, took) = tried(text, decode);
     let begin: String = text.chars().take(20).collect();
     let refused = refused.unwrap_or_else(|| panic!("{begin}… of {} bytes is taken", text.len()));
     // Beside the bytes themselves, which may be held as they came and as they are read.
@@ -54,11 +64,16 @@ fn refused<T, E: Debug + Send>(text: &str, decode: impl FnOnce(&str) -> Result<T
         "{held} bytes for {begin}… of {} bytes: {refused:?}",
         text.len()
     );
+    let at = std::panic::Location::caller().line();
+    println!("line {at}: {took:?} for {begin}… of {} bytes", text.len());
+    let limited = std::env::var_os(TIMED).is_some();
+    let longest = LONGEST * u32::try_from(text.len() / MEBIBYTE + 1).unwrap();
+    assert!(!limited || took < longest, "{took:?} for {begin}… of {} bytes: {refused:?}", text.len());
 }
 
 #[track_caller]
 fn taken<T, E: Debug + Send>(text: &str, decode: impl FnOnce(&str) -> Result<T, E> + Send) {
-    let (refused, _) = tried(text, decode);
+    let (refused, ..) = tried(text, decode);
     assert!(refused.is_none(), "{refused:?} at {} bytes", text.len());
 }
 
@@ -125,6 +140,6 @@ fn bombs_are_refused_and_what_is_large_is_taken() {
     };
     taken(&ticket(MAX_TICKET_TEXT / 2 - 1), TicketText::parse);
     refused(&"0".repeat(MAX_TICKET_TEXT + 2), TicketText::parse);
-    let (error, _) = tried(&ticket(MAX_TICKET_TEXT / 2), TicketText::parse);
+    let (error, ..) = tried(&ticket(MAX_TICKET_TEXT / 2), TicketText::parse);
     assert!(error.is_some());
 }

@@ -11,14 +11,17 @@ use region::LockGuard;
 
 use crate::error::{Error, Kind, Result};
 
-/// Whether memory can be locked now: tries it with one page.
+/// Room for sixteen values, more keys than a server opens. The system's own default is hundreds of times that.
+const ROOM: usize = 16 * 4096;
+
+/// Whether memory can be locked now: tries it with 64 KiB.
 ///
 /// # Errors
 /// [`Kind::Exhausted`] when the system says no.
 pub fn can_lock() -> Result<()> {
-    let page = Box::new(Pages(0_u8));
-    lock(&page).map(drop).map_err(|e| {
-        Error::new(Kind::Exhausted, "the system locks no memory for this process")
+    let pages = Box::new(Pages([0_u8; ROOM]));
+    lock(&pages).map(drop).map_err(|e| {
+        Error::new(Kind::Exhausted, "the system does not lock 64 KiB of memory for this process")
             .with_hint("raise the limit for locked memory: `ulimit -l`, or LimitMEMLOCK= of a systemd unit")
             .with_source(e.to_string())
     })

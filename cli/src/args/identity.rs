@@ -41,7 +41,8 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// The name; `default` for the first identity, else a random one
+    /// The name; `default` for the first identity, else a random one. One that exists is told as it is, and refused (exit
+    /// code 73) when another option says something else of it
     pub(crate) name: Option<String>,
     /// The vault that holds the key; the default one when none is given
     #[arg(long, value_name = "NAME")]

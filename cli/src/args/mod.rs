@@ -242,6 +242,40 @@ mod tests {
         }
     }
 
+    /// Whoever is asked for consent, or ends something, can have a look first.
+    #[test]
+    fn every_command_that_destroys_has_a_dry_run() {
+        // What asks is found by its option. These ask nobody, or have not always done so.
+        const DESTROY: [&str; 12] = [
+            "change-management-key",
+            "change-pin",
+            "change-puk",
+            "decide",
+            "delete",
+            "destroy",
+            "move",
+            "rekey",
+            "reset",
+            "rotate",
+            "stop",
+            "unblock-pin",
+        ];
+        let command = Cli::command();
+        let (mut ahead, mut found, mut lacking) = (vec![(String::new(), &command)], 0, Vec::new());
+        while let Some((path, command)) = ahead.pop() {
+            let has = |long| command.get_arguments().any(|argument| argument.get_long() == Some(long));
+            if has("yes") || DESTROY.contains(&command.get_name()) {
+                found += 1;
+                if !has("dry-run") {
+                    lacking.push(path.clone());
+                }
+            }
+            ahead.extend(command.get_subcommands().map(|next| (format!("{path} {}", next.get_name()), next)));
+        }
+        assert!(lacking.is_empty(), "no dry run:{}", lacking.join(","));
+        assert!(found > 20, "only {found} are found");
+    }
+
     /// Every example in the help texts is a command line that parses.
     #[test]
     fn the_examples_parse() {

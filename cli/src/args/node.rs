@@ -145,6 +145,17 @@ pub(crate) struct At {
     pub(crate) at: Option<String>,
 }
 
+/// Whether something of a node is to end, and who is asked first.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Consent {
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Say what would be destroyed and what depends on it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// Who a node is in a channel, and who may be at the other end.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Party {

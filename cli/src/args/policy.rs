@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::credential::{Checking, Given};
-use super::node::At;
+use super::node::{At, Consent};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -69,9 +69,8 @@ pub(crate) struct List {
 pub(crate) struct Delete {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// Do not ask
-    #[arg(short, long)]
-    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::node::{At, Party, Wait};
+use super::node::{At, Consent, Party, Wait};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -70,7 +70,6 @@ pub(crate) struct Which {
 pub(crate) struct Delete {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// Do not ask
-    #[arg(short, long)]
-    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
 }

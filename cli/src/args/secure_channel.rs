@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::node::{At, Party, Wait};
+use super::node::{At, Consent, Party, Wait};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -71,9 +71,8 @@ pub(crate) struct Which {
 pub(crate) struct Delete {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// Do not ask
-    #[arg(short, long)]
-    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
 }
 
 #[derive(Debug, Subcommand)]
@@ -91,7 +90,17 @@ pub(crate) enum ListenerVerb {
     Show(Which),
     /// Take no more secure channels there; those that are open stay
     #[command(after_help = "Example:\n  ockam-kms secure-channel-listener delete private --at n1")]
-    Delete(Which),
+    Delete(ListenerDelete),
+}
+
+/// Nobody is asked for consent here: it is made again as easily.
+#[derive(Debug, Args)]
+pub(crate) struct ListenerDelete {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Say what would be destroyed and what depends on it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

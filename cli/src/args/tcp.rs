@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::node::At;
+use super::node::{At, Consent};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConnectionVerb {
@@ -42,9 +42,8 @@ pub(crate) struct Which {
 pub(crate) struct Delete {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// Do not ask
-    #[arg(short, long)]
-    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
 }
 
 #[derive(Debug, Subcommand)]

@@ -47,6 +47,9 @@ fn create(context: &Context, create: &Create) -> Result<Report> {
         None => random_name("identity")?,
     };
     if let Some((_, existing)) = home.identities()?.into_iter().find(|(known, _)| *known == name) {
+        if import.is_none() {
+            refuse_other_key(&name, &existing, vault.as_ref(), &key)?;
+        }
         return existing_identity(&name, &existing, import.as_ref());
     }
     if let Some(identity) = import {
@@ -89,6 +92,36 @@ fn existing_identity(name: &Name, existing: &IdentityRecord, import: Option<&Ide
             .with_hint("choose another name"));
     }
     Ok(created(name, &existing.identifier().to_string(), "already there"))
+}
+
+/// Refuses to give an identity that exists for one whose key is elsewhere, of another type, or another one.
+fn refuse_other_key(
+    name: &Name,
+    existing: &IdentityRecord,
+    vault: Option<&Name>,
+    key: &NewKey,
+) -> Result<()> {
+    let there = existing.key();
+    let refused = |option: &str, is: String| {
+        let is = if there.is_some() { is } else { "no key of it is here".to_owned() };
+        Error::new(Kind::AlreadyExists, format!("there already is an identity `{name}`, and {is}"))
+            .with_hint(format!("choose another name, or leave {option} out: then it is that identity"))
+    };
+    let other_vault = |vault: &&Name| there.is_none_or(|key| key.vault().is_ok_and(|has| has != **vault));
+    if let Some(vault) = vault.filter(other_vault) {
+        return Err(refused("--vault", format!("its key is not in the vault `{vault}`")));
+    }
+    match key {
+        NewKey::Generate(Some(wanted)) => match there.map(KeyRef::algorithm).transpose()? {
+            Some(has) if has == *wanted => Ok(()),
+            _ => Err(refused("--key-type", format!("its key is not of the type {wanted}"))),
+        },
+        NewKey::Adopt(wanted) => match there.map(KeyRef::uri).transpose()? {
+            Some(has) if has.same_key(wanted) => Ok(()),
+            _ => Err(refused("--key", format!("its key is not `{wanted}`"))),
+        },
+        NewKey::Generate(None) => Ok(()),
+    }
 }
 
 fn created(name: &Name, identifier: &str, how: &str) -> Report {
@@ -276,8 +309,7 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
         }
     }
     for name in &names {
-        let destroy = !delete.keep_keys && !is_shared(home, name)?;
-        vault::block_on(home.delete_identity(&writer, context.vaults()?, name, destroy))?;
+        vault::block_on(home.delete_identity(&writer, context.vaults()?, name, !delete.keep_keys))?;
     }
     let json = match names.as_slice() {
         [one] if !delete.all => json!({ "name": one.as_str() }),
@@ -288,16 +320,20 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
 
 fn preview_of_delete(home: &Home, names: &[Name], keep_keys: bool) -> Result<Preview> {
     let mut preview = Preview::default();
-    for name in names {
+    for (before, name) in names.iter().enumerate() {
         let record = home.identity(name)?;
         preview.destroys(format!("the record of the identity `{name}`, {}", record.identifier()));
-        let shared = is_shared(home, name)?;
         for (_, key) in record.keys() {
-            let told = format!("the key `{}` in the vault `{}`", key.uri()?, key.vault()?);
+            let vault = key.vault()?;
+            let told = format!("the key `{}` in the vault `{vault}`", key.uri()?);
+            // Those that are deleted before this one need it no more.
+            let gone = |other: &Name| names.iter().take(before + 1).any(|name| name == other);
+            let mut users = home.dependants(&vault, &key.public_bytes()?)?;
+            users.retain(|other| !gone(other));
             if keep_keys {
                 preview.keeps(told);
-            } else if shared {
-                preview.keeps(format!("{told}, which another identity uses too"));
+            } else if let Some(other) = users.first() {
+                preview.keeps(format!("{told}, which the identity `{other}` uses too"));
             } else {
                 preview.destroys(format!("{told}, for good"));
             }
@@ -318,19 +354,6 @@ fn preview_of_delete(home: &Home, names: &[Name], keep_keys: bool) -> Result<Pre
         }
     }
     Ok(preview)
-}
-
-/// Whether another identity adopted the same primary key: then it is not this one's to destroy.
-fn is_shared(home: &Home, name: &Name) -> Result<bool> {
-    let record = home.identity(name)?;
-    let Some(key) = record.key() else { return Ok(false) };
-    let public = key.public()?;
-    for (vault, _) in home.vaults()? {
-        if home.dependants(&vault, public.as_bytes())?.iter().any(|other| other != name) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// An identity as it is shown.

@@ -8,15 +8,17 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use home::Name;
+use home::{Name, Vaults};
 use serde_json::{Value, json};
+use vault::soft::SoftVault;
 use vault::{
-    Agreement, Algorithm, Custody, KeyInfo, KeyName, KeySpec, KeyUri, PurposeKind, Sealing, Signature,
-    Signer, Signing, Vault, VerifyingKey,
+    Agreement, Algorithm, Custody, KeyInfo, KeyName, KeySpec, KeyUri, PurposeKind, Scheme, Sealing,
+    Signature, Signer, Signing, Vault, VerifyingKey,
 };
 
 use crate::args::key::{AttestVerb, Destroy, Generate, Message, Sign, Verb, Verify, Which};
-use crate::context::{Context, optional_name, random_name};
+use crate::backends;
+use crate::context::{Context, Writing, optional_name, random_name};
 use crate::dry_run::Preview;
 use crate::error::{Error, Result, io, shown};
 use crate::exit::Kind;
@@ -63,6 +65,31 @@ impl Open {
         let name = context.read()?.vault_or_default(optional_name("a vault", named)?.as_ref())?;
         let vault = vault::block_on(context.vaults()?.open(&name))?;
         Ok(Self { name, vault })
+    }
+
+    /// A vault to make a key in; of one that is files of ours with the lock for writers: a key that is made while its vault
+    /// is moved stays behind. Opened before that lock is taken: people and devices may take their time.
+    fn to_write(context: &Context, named: Option<&str>) -> Result<(Self, Option<Writing>)> {
+        let home = context.home()?;
+        let name = home.vault_or_default(optional_name("a vault", named)?.as_ref())?;
+        let mut vaults = Arc::clone(context.vaults()?);
+        loop {
+            let uri = home.vault(&name)?.uri()?;
+            match vault::block_on(vaults.open(&name)) {
+                Ok(vault) if uri.scheme() != Scheme::Soft => return Ok((Self { name, vault }, None)),
+                Ok(vault) => {
+                    let writer = context.writer()?;
+                    let path = Path::new(uri.require("path")?);
+                    if home.vault(&name)?.uri()? == uri && SoftVault::locked_by(path)?.0 == *vault.id() {
+                        return Ok((Self { name, vault }, Some(writer)));
+                    }
+                }
+                Err(error) if home.vault(&name)?.uri()? == uri => return Err(error.into()),
+                Err(_) => {}
+            }
+            // It is elsewhere now, or another one has its name.
+            vaults = Arc::new(Vaults::new(home.clone(), backends::registry(), context.interact()));
+        }
     }
 
     fn list(&self) -> Result<Vec<KeyInfo>> {
@@ -142,7 +169,7 @@ fn generate(context: &Context, generate: &Generate) -> Result<Report> {
         Some(name) => name,
         None => random_name("key")?,
     };
-    let open = Open::vault(context, generate.vault.as_deref())?;
+    let (open, _writer) = Open::to_write(context, generate.vault.as_deref())?;
     let algorithm = match &generate.key_type {
         Some(wanted) => wanted.parse::<Algorithm>()?,
         None => open.vault.capabilities().choose(&[Algorithm::Ed25519, Algorithm::EcdsaP256]).ok_or_else(

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::node::ask::{Asked, authorized, field, listed, looked_up, pick};
 use crate::args::relay::{Create, Verb};
 use crate::context::Context;
+use crate::dry_run::Preview;
 use crate::error::{Error, Result};
 use crate::output::{Report, table};
 
@@ -24,10 +25,16 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
             Ok(Report::new(told, with(item, "destination", "destination_address")).machine(name))
         }
         Verb::Delete(delete) => {
-            let asked = Asked::find(context, delete.which.at.at.as_deref())?;
+            let asked = Asked::with_something(context, delete.which.at.at.as_deref())?;
             let name = delete.which.name;
-            pick(asked.list(NodeAsk::Relays)?, &name, &["name"], "relay")?;
-            context.confirm(delete.yes, &format!("Take nothing more from the relay `{name}`?"))?;
+            let found = pick(asked.list(NodeAsk::Relays)?, &name, &["name"], "relay")?;
+            if delete.consent.dry_run {
+                let mut preview = Preview::default();
+                preview.destroys(format!("the relay `{name}` at {}", field(&found, "destination_address")));
+                preview.keeps("connections and channels to the other node that were made by hand");
+                return Ok(preview.report());
+            }
+            context.confirm(delete.consent.yes, &format!("Take nothing more from the relay `{name}`?"))?;
             asked.ask(NodeAsk::DeleteRelay { name: name.clone() })?;
             Ok(Report::new(format!("the relay `{name}` is given up"), json!({ "name": name })).machine(name))
         }

@@ -1,7 +1,9 @@
 //! From what was typed to what is meant: identities, subjects, issuers, credentials.
 
 use home::{Home, Name};
-use identity::{Credential, Identifier, Identity, IssuerBundle, Rule};
+use identity::{
+    Clock as _, Credential, Identifier, Identity, IssuerBundle, Refusal, Relation, Rule, SystemClock,
+};
 use zeroize::Zeroizing;
 
 use crate::args::credential::{Checking, Given, RuleName};
@@ -47,7 +49,14 @@ pub(crate) fn identifier(home: &Home, given: &str) -> Result<Identifier> {
 pub(crate) fn identity(home: &Home, given: &str) -> Result<Identity> {
     match typed(home, given)? {
         Typed::Name(name) => Ok(home.identity(&name)?.identity()?),
-        Typed::Hex(history) => Ok(Identity::import_hex(&history)?),
+        Typed::Hex(history) => {
+            let shown = Identity::import_hex(&history)?;
+            match refusal(home, &shown)? {
+                None => Ok(shown),
+                Some(Refusal::Conflict) => Err(conflict(&shown.identifier())),
+                Some(refusal) => Err(identity::Error::from(refusal).into()),
+            }
+        }
         Typed::Identifier(identifier) => {
             let (bundle, _) = known(home, &identifier)?.ok_or_else(|| unknown(&identifier))?;
             Ok(bundle.identity().clone())
@@ -82,11 +91,7 @@ pub(crate) fn known(home: &Home, identifier: &Identifier) -> Result<Option<(Issu
         }
     }
     if home.conflict(identifier)?.is_some() {
-        return Err(Error::new(
-            Kind::Rejected,
-            format!("two histories of `{identifier}` that contradict each other were shown"),
-        )
-        .with_hint(home::decide_hint(identifier)));
+        return Err(conflict(identifier));
     }
     Ok(latest.map(|identity| (IssuerBundle::history_only(identity), false)))
 }
@@ -96,43 +101,101 @@ fn unknown(identifier: &Identifier) -> Error {
         .with_hint("store it with `ockam-kms identity create NAME --identity HEX`, or give the history instead of the identifier")
 }
 
+fn conflict(identifier: &Identifier) -> Error {
+    Error::new(
+        Kind::Rejected,
+        format!("two histories of `{identifier}` that contradict each other were shown"),
+    )
+    .with_hint(home::decide_hint(identifier))
+}
+
+/// Why a history that was given does not count: a newer one is known here, or one that contradicts it. Of somebody else a
+/// contradiction is kept as evidence, as it is when they show it themselves.
+fn refusal(home: &Home, shown: &Identity) -> Result<Option<Refusal>> {
+    let identifier = shown.identifier();
+    if home.conflict(&identifier)?.is_some() {
+        return Ok(Some(Refusal::Conflict));
+    }
+    let Some((known, _)) = known(home, &identifier)? else { return Ok(None) };
+    let refusal = behind(shown, known.identity());
+    // Only with what is among the known ones: `remember` would take the first that it sees.
+    if refusal == Some(Refusal::Conflict)
+        && let Some(known) = home.known_identity(&identifier)?
+        && shown.compared_to(&known) == Relation::Conflict
+    {
+        // Refused it is in any case, also in a home that cannot be written.
+        let _ = home.write().and_then(|writer| home.remember(&writer, shown, SystemClock.now()));
+    }
+    Ok(refusal)
+}
+
+/// Why a history does not count beside another one of the same identity.
+fn behind(shown: &Identity, known: &Identity) -> Option<Refusal> {
+    match shown.compared_to(known) {
+        Relation::Equal | Relation::Newer => None,
+        Relation::Older => Some(Refusal::Older),
+        Relation::Conflict => Some(Refusal::Conflict),
+    }
+}
+
+/// An issuer that was named.
+enum Issuer {
+    Known(Box<IssuerBundle>),
+    /// Nothing is known here of this identifier.
+    Unknown(Identifier),
+    /// Its history does not count: the rule, and its words.
+    Refused(String),
+}
+
 /// The issuer that was named, as far as it is known: by `--issuer`, `--issuer-bundle`, or both.
-pub(crate) fn issuer(home: &Home, named: Option<&str>, checking: &Checking) -> Result<IssuerBundle> {
+fn issuer(home: &Home, named: Option<&str>, checking: &Checking) -> Result<Issuer> {
     let bundle = checking
         .issuer_bundle
         .as_deref()
         .map(|given| text(given, "issuer bundle").and_then(|hex| Ok(IssuerBundle::from_hex(&hex)?)))
         .transpose()?;
-    let Some(named) = named else {
-        return bundle
-            .ok_or_else(|| Error::usage("the issuer is missing").with_hint("name it with --issuer"));
+    let (wanted, history) = match named.map(|named| typed(home, named)).transpose()? {
+        Some(Typed::Name(name)) => (Some(home.identity(&name)?.identifier()), None),
+        Some(Typed::Identifier(identifier)) => (Some(identifier), None),
+        Some(Typed::Hex(history)) => {
+            let history = IssuerBundle::from_hex(&history)?;
+            (Some(history.identifier()), Some(history))
+        }
+        None => (None, None),
     };
-    let typed = typed(home, named)?;
-    if let Some(bundle) = bundle {
-        let wanted = match typed {
-            Typed::Name(name) => home.identity(&name)?.identifier(),
-            Typed::Identifier(identifier) => identifier,
-            Typed::Hex(history) => IssuerBundle::from_hex(&history)?.identifier(),
-        };
-        if bundle.identifier() != wanted {
-            return Err(Error::new(
-                Kind::Rejected,
-                format!("the issuer bundle is that of `{}`, not of `{wanted}`", bundle.identifier()),
-            )
-            .with_hint("give the bundle of the issuer that you name"));
-        }
-        return Ok(bundle);
+    if let (Some(bundle), Some(wanted)) = (&bundle, &wanted)
+        && bundle.identifier() != *wanted
+    {
+        return Err(Error::new(
+            Kind::Rejected,
+            format!("the issuer bundle is that of `{}`, not of `{wanted}`", bundle.identifier()),
+        )
+        .with_hint("give the bundle of the issuer that you name"));
     }
-    match typed {
-        Typed::Name(name) => {
-            let identifier = home.identity(&name)?.identifier();
-            known(home, &identifier)?.map(|(bundle, _)| bundle).ok_or_else(|| unknown(&identifier))
-        }
-        Typed::Identifier(identifier) => {
-            known(home, &identifier)?.map(|(bundle, _)| bundle).ok_or_else(|| unknown(&identifier))
-        }
-        Typed::Hex(history) => Ok(IssuerBundle::from_hex(&history)?),
+    if let (Some(bundle), Some(history)) = (&bundle, &history)
+        && let Some(refusal) = behind(bundle.identity(), history.identity())
+    {
+        return Ok(Issuer::Refused(reason(&refusal.into())));
     }
+    if let Some(given) = bundle.or(history) {
+        return Ok(match refusal(home, given.identity())? {
+            None => Issuer::Known(Box::new(given)),
+            Some(Refusal::Conflict) => blocked(&conflict(&given.identifier())),
+            Some(refusal) => Issuer::Refused(reason(&refusal.into())),
+        });
+    }
+    let wanted =
+        wanted.ok_or_else(|| Error::usage("the issuer is missing").with_hint("name it with --issuer"))?;
+    match known(home, &wanted) {
+        Ok(Some((bundle, _))) => Ok(Issuer::Known(Box::new(bundle))),
+        Ok(None) => Ok(Issuer::Unknown(wanted)),
+        Err(error) if error.kind() == Kind::Rejected => Ok(blocked(&error)),
+        Err(error) => Err(error),
+    }
+}
+
+fn blocked(error: &Error) -> Issuer {
+    Issuer::Refused(format!("{}: {error}", Refusal::Conflict.code()))
 }
 
 /// The rule that was asked for.
@@ -174,7 +237,8 @@ pub(crate) struct Checked {
     pub(crate) verdict: std::result::Result<identity::VerifiedCredential, String>,
 }
 
-/// Checks a credential. A refusal is a verdict, not a failure; so is an issuer whose history is not known here.
+/// Checks a credential. A refusal is a verdict, not a failure; so is an issuer whose history is not known here, or does not
+/// count. A name that is none, or text that is no history, is a mistake of whoever typed it.
 pub(crate) fn check(
     home: &Home,
     hex: &str,
@@ -187,26 +251,15 @@ pub(crate) fn check(
         Err(e) => return Ok(Checked { credential: None, verdict: Err(reason(&e)) }),
     };
     let subject = checking.subject.as_deref().map(|subject| identifier(home, subject)).transpose()?;
-    let bundle = match issuer(home, named, checking) {
-        Ok(bundle) => bundle,
-        Err(e) => {
-            // The reference prints `false` for an issuer that it does not know, and so do we; a name that is none, or text
-            // that is no history, is a mistake of whoever typed it.
-            let named = named.and_then(|named| named.parse::<Identifier>().ok());
-            let reason = match (named, e.kind()) {
-                (Some(named), Kind::NotFound) if named != credential.issuer() => {
-                    reason(&identity::Refusal::OtherIssuer.into())
-                }
-                (Some(_), Kind::NotFound) => format!("unknown-issuer: {e}"),
-                (Some(_), Kind::Rejected) if checking.issuer_bundle.is_none() => {
-                    format!("{}: {e}", identity::Refusal::Conflict.code())
-                }
-                _ => return Err(e),
-            };
-            return Ok(Checked { credential: Some(credential), verdict: Err(reason) });
+    let verdict = match issuer(home, named, checking)? {
+        Issuer::Known(bundle) => {
+            identity::verify(&credential, &bundle, subject.as_ref(), now, rule(checking))
+                .map_err(|e| reason(&e))
         }
+        // The reference prints `false` for an issuer that it does not know, and so do we.
+        Issuer::Unknown(named) if named != credential.issuer() => Err(reason(&Refusal::OtherIssuer.into())),
+        Issuer::Unknown(named) => Err(format!("unknown-issuer: {}", unknown(&named))),
+        Issuer::Refused(reason) => Err(reason),
     };
-    let verdict =
-        identity::verify(&credential, &bundle, subject.as_ref(), now, rule(checking)).map_err(|e| reason(&e));
     Ok(Checked { credential: Some(credential), verdict })
 }

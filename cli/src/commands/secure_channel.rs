@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::node::ask::{Asked, ask_here, authorized, field, listed, looked_up, pick};
 use crate::args::node::Trust;
-use crate::args::secure_channel::{Create, ListenerCreate, ListenerVerb, Show, Verb};
+use crate::args::secure_channel::{Create, ListenerCreate, ListenerVerb, Show, Verb, Which};
 use crate::context::Context;
+use crate::dry_run::Preview;
 use crate::error::{Error, Result};
 use crate::output::{Report, table, time};
 use crate::secret_input::text;
@@ -24,11 +25,17 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<Report> {
         }
         Verb::Show(show) => self::show(context, &show),
         Verb::Delete(delete) => {
-            let asked = Asked::find(context, delete.which.at.at.as_deref())?;
+            let asked = Asked::with_something(context, delete.which.at.at.as_deref())?;
             let address = delete.which.address;
             let found = pick(asked.list(NodeAsk::Channels)?, &address, &["address"], "secure channel")?;
-            context
-                .confirm(delete.yes, &format!("Close the secure channel `{}`?", field(&found, "address")))?;
+            let shown = field(&found, "address");
+            if delete.consent.dry_run {
+                let mut preview = Preview::default();
+                preview.destroys(format!("the secure channel `{shown}` to {}", field(&found, "peer")));
+                preview.destroys("what was opened on the way to it");
+                return Ok(preview.report());
+            }
+            context.confirm(delete.consent.yes, &format!("Close the secure channel `{shown}`?"))?;
             gone(&asked.ask(NodeAsk::CloseChannel { address })?, "the secure channel is closed")
         }
     }
@@ -145,9 +152,18 @@ pub(crate) fn run_listener(context: &Context, verb: ListenerVerb) -> Result<Repo
             let address = field(&item, "address");
             Ok(Report::new(address.clone(), item).machine(address))
         }
-        ListenerVerb::Delete(which) => {
-            let asked = Asked::find(context, which.at.at.as_deref())?;
-            let answer = asked.ask(NodeAsk::StopChannelListener { address: which.address })?;
+        ListenerVerb::Delete(delete) => {
+            let Which { address, at } = delete.which;
+            let asked = Asked::with_something(context, at.at.as_deref())?;
+            if delete.dry_run {
+                let items = asked.list(NodeAsk::ChannelListeners)?;
+                let found = pick(items, &address, &["address"], "secure channel listener")?;
+                let mut preview = Preview::default();
+                preview.destroys(format!("the secure channel listener `{}`", field(&found, "address")));
+                preview.keeps("secure channels that were opened to it");
+                return Ok(preview.report());
+            }
+            let answer = asked.ask(NodeAsk::StopChannelListener { address })?;
             gone(&answer, "no more secure channels are taken there")
         }
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::node::ask::{Asked, field, listed, pick};
 use crate::args::tcp::{Connect, ConnectionVerb, ListenerVerb, Which};
 use crate::context::Context;
+use crate::dry_run::Preview;
 use crate::error::Result;
 use crate::output::{Report, table};
 
@@ -26,12 +27,16 @@ pub(crate) fn run_connection(context: &Context, verb: ConnectionVerb) -> Result<
         }
         ConnectionVerb::Delete(delete) => {
             let Which { address, at } = delete.which;
-            let asked = Asked::find(context, at.at.as_deref())?;
+            let asked = Asked::with_something(context, at.at.as_deref())?;
             let found = pick(asked.list(NodeAsk::Connections)?, &address, &NAMED_BY, "TCP connection")?;
-            context.confirm(
-                delete.yes,
-                &format!("End the TCP connection to {}?", field(&found, "socket_addr")),
-            )?;
+            let to = field(&found, "socket_addr");
+            if delete.consent.dry_run {
+                let mut preview = Preview::default();
+                preview.destroys(format!("the TCP connection `{}` to {to}", field(&found, "address")));
+                preview.destroys("the way of what goes over it");
+                return Ok(preview.report());
+            }
+            context.confirm(delete.consent.yes, &format!("End the TCP connection to {to}?"))?;
             asked.ask(NodeAsk::Disconnect { address: address.clone() })?;
             Ok(Report::new("the TCP connection is ended", json!({ "address": address })))
         }
@@ -76,9 +81,16 @@ pub(crate) fn run_listener(context: &Context, verb: ListenerVerb) -> Result<Repo
         }
         ListenerVerb::Delete(delete) => {
             let Which { address, at } = delete.which;
-            let asked = Asked::find(context, at.at.as_deref())?;
+            let asked = Asked::with_something(context, at.at.as_deref())?;
             let found = pick(asked.list(NodeAsk::Listeners)?, &address, &NAMED_BY, "TCP listener")?;
-            context.confirm(delete.yes, &format!("Listen no more at {}?", field(&found, "socket_addr")))?;
+            let socket = field(&found, "socket_addr");
+            if delete.consent.dry_run {
+                let mut preview = Preview::default();
+                preview.destroys(format!("the TCP listener at {socket}"));
+                preview.keeps("connections that it has taken");
+                return Ok(preview.report());
+            }
+            context.confirm(delete.consent.yes, &format!("Listen no more at {socket}?"))?;
             asked.ask(NodeAsk::StopListener { address })?;
             let node = asked.name.as_str();
             Ok(Report::new("the TCP listener is ended", json!({ "node": node })))

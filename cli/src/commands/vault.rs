@@ -6,11 +6,15 @@ mod check;
 mod lock;
 mod rekey;
 
-pub(crate) use check::{exposed, key_file_beside};
+pub(crate) use check::{exposed, exposed_key_file, key_file_beside};
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use home::{Home, Kek, Name};
 use serde_json::{Value, json};
-use vault::soft::Lock;
+use vault::soft::{Lock, LockedBy};
 use vault::{Interact as _, KeyUri, Scheme};
 
 use crate::args::vault::{Create, Delete, Move, Verb};
@@ -78,6 +82,7 @@ fn create(context: &Context, create: &Create) -> Result<Report> {
                     .with_hint("choose another name"));
             }
             let path = absolute(&home.soft_vault_dir(&name))?;
+            home.refuse_occupied(&path)?;
             (Some(name), Some(uri.with("path", path.as_os_str().as_encoded_bytes())?))
         }
         uri => (given, uri),
@@ -136,6 +141,11 @@ fn vault_uri(context: &Context, create: &Create) -> Result<Option<KeyUri>> {
             .with("module-path", absolute(module)?.as_os_str().as_encoded_bytes())?,
         _ => return Ok(None),
     };
+    // It is opened from wherever somebody stands.
+    if let (Scheme::Soft | Scheme::Tpm, Some(path)) = (uri.scheme(), uri.bytes("path")) {
+        let path = absolute(Path::new(OsStr::from_bytes(path)))?;
+        uri = uri.with("path", path.as_os_str().as_bytes())?;
+    }
     let source_attribute = match uri.scheme() {
         Scheme::Pkcs11 | Scheme::YubiKey => Some("pin-source"),
         Scheme::Tpm => Some("auth-source"),
@@ -168,7 +178,7 @@ fn region() -> Result<String> {
     })
 }
 
-fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
+fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path)
         .map_err(|e| Error::invalid(format!("`{}` has no absolute path", path.display())).with_source(e))
 }
@@ -250,9 +260,19 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
     )?;
     let writer = context.writer()?;
     context.refuse_while_rotating(None)?;
-    names.sort_by_key(|name| std::cmp::Reverse(lock::depth(home, name)));
+    // And the other names of a vault before the one with whose record its files go.
+    names.sort_by_key(|name| (std::cmp::Reverse(lock::depth(home, name)), is_removed(home, name)));
+    let removed: Vec<_> = names.iter().filter(|name| is_removed(home, name)).cloned().collect();
+    let mut locks = Vec::new();
     for name in &names {
+        let lock = home.vault_lock(name).ok().flatten().filter(|lock| ends(&removed, name, lock));
         home.delete_vault(&writer, name)?;
+        locks.extend(lock.map(|lock| (name, lock)));
+    }
+    for (name, lock) in locks {
+        if let Some(text) = rekey::left_over(home, name, &lock)? {
+            context.output.note(&text);
+        }
     }
     let json = match names.as_slice() {
         [one] if !delete.all => json!({ "name": one.as_str() }),
@@ -261,36 +281,86 @@ fn delete(context: &Context, delete: &Delete) -> Result<Report> {
     Ok(Report::new(format!("deleted: {shown}"), json).machine(shown))
 }
 
+/// Whether the files of a vault go with its record.
+fn is_removed(home: &Home, name: &Name) -> bool {
+    home.own_directory(name).is_ok_and(|own| own.is_some())
+}
+
+/// Whether a lock has nothing to lock any more when the files of these vaults are removed, and is not itself among them.
+fn ends(removed: &[Name], name: &Name, lock: &LockedBy) -> bool {
+    let beside = matches!(lock, LockedBy::Vault(by) if removed.contains(&by.vault));
+    removed.contains(name) && !beside
+}
+
 fn preview_of_delete(home: &Home, names: &[Name]) -> Result<Preview> {
     let mut preview = Preview::default();
+    let removed: Vec<_> = names.iter().filter(|name| is_removed(home, name)).cloned().collect();
     for name in names {
         preview.destroys(format!("the record of the vault `{name}`"));
         let uri = home.vault(name)?.uri()?;
-        let own = home.soft_vault_dir(name);
-        if matches!(uri.scheme(), Scheme::Soft | Scheme::Tpm) && own.exists() {
-            preview.destroys(format!("`{}` with every key in it, for good", own.display()));
-        } else {
-            preview.keeps(format!("the keys of `{name}`, in {uri}"));
+        match home.own_directory(name)? {
+            Some(own) => {
+                preview.destroys(format!("`{}` with every key in it, for good", own.display()));
+                let others = home.vaults_at(&own)?.into_iter().filter(|other| !names.contains(other));
+                for other in others {
+                    preview.needed_by(format!(
+                        "the vault `{other}`, whose files are in `{}` too",
+                        own.display()
+                    ));
+                }
+            }
+            None => preview.keeps(format!("the keys of `{name}`, in {uri}")),
+        }
+        let lock = home.vault_lock(name).ok().flatten().filter(|lock| ends(&removed, name, lock));
+        if let Some(left) =
+            lock.filter(|lock| key_file_beside(&uri, lock).is_none()).and_then(|lock| what_stays(&lock))
+        {
+            preview.keeps(left);
         }
         for (user, record) in home.identities()? {
             if record.uses_vault(name) {
                 preview.needed_by(format!("the identity `{user}`, which has a key in `{name}`"));
             }
         }
-        for locked in home.locked_with(name)? {
+        for locked in home.locked_with(name)?.into_iter().filter(|locked| !names.contains(locked)) {
             preview.needed_by(format!("the vault `{locked}`, which a key in `{name}` locks"));
         }
     }
     Ok(preview)
 }
 
-fn preview_of_move(home: &Home, name: &Name, to: &std::path::Path) -> Result<Preview> {
+/// What stays of a lock.
+fn what_stays(lock: &LockedBy) -> Option<String> {
+    match lock {
+        LockedBy::KeyFile(path) => Some(format!("the key file `{}`, which locks it", path.display())),
+        LockedBy::Vault(by) => {
+            Some(format!("the key `{}` of the vault `{}`, which locks it", by.key, by.vault))
+        }
+        LockedBy::Passphrase => None,
+    }
+}
+
+fn preview_of_move(home: &Home, name: &Name, to: &Path) -> Result<Preview> {
     let mut preview = Preview::default();
     let uri = home.vault(name)?.uri()?;
     match (uri.scheme(), uri.text("path")?) {
         (Scheme::Soft, Some(from)) => {
             preview.destroys(format!("`{from}`, after it is copied"));
             preview.keeps(format!("its keys, in `{}`", to.display()));
+            for other in home.vaults_at(Path::new(from))?.into_iter().filter(|other| other != name) {
+                preview.needed_by(format!("the vault `{other}`, whose files are in `{from}` too"));
+            }
+            for other in home.vaults_at(to)? {
+                preview
+                    .needed_by(format!("the vault `{other}`, whose files are where `{}` is", to.display()));
+            }
+            for locked in home.locked_with(name)? {
+                preview.needed_by(format!("the vault `{locked}`, which a key in `{name}` locks"));
+            }
+            for (server, record) in home.servers_with_vault(name)? {
+                let kind = if record.node.is_some() { "node" } else { "server" };
+                preview.needed_by(format!("the {kind} `{server}`, which runs with a key in `{name}`"));
+            }
         }
         _ => preview.needed_by(format!("{uri}: only software vaults can be moved")),
     }

@@ -13,9 +13,7 @@ use super::{Moment, Plan, Witness};
 use crate::error::{Error, Kind, Result};
 use crate::home::{Home, Writer, stored_name};
 use crate::identities::IdentityRecord;
-use crate::keys::{
-    KeyRef, PurposeKeyRecord, adopt_signer, attest, derived_key_name, generate_signer, random_key_name,
-};
+use crate::keys::{KeyRef, PurposeKeyRecord, adopt_signer, attest, derived_key_name, generate_signer};
 use crate::record::Name;
 use crate::vaults::Vaults;
 
@@ -67,11 +65,20 @@ pub fn pending(home: &Home) -> Result<Vec<Name>> {
 /// As `rotate`.
 pub async fn preview(vaults: &Vaults, plan: &Plan) -> Result<(Identifier, KeyRef, Name)> {
     let entry = begin(vaults, plan).await?;
+    open_all(vaults, &entry).await?;
     let vault = stored_name(&entry.new_vault)?;
-    vaults.open(&vault).await?;
-    let key = entry.before.own_key()?.clone();
-    key.open(vaults).await?;
-    Ok((entry.identifier, key, vault))
+    Ok((entry.identifier, entry.before.own_key()?.clone(), vault))
+}
+
+/// Opens what a rotation will need: what is away is missed before the journal says that one began.
+async fn open_all(vaults: &Vaults, entry: &Entry) -> Result<()> {
+    vaults.open(&stored_name(&entry.new_vault)?).await?;
+    entry.before.own_key()?.open(vaults).await?;
+    // Whoever takes over signs with it.
+    if let Some(record) = entry.before.credential_key().filter(|_| !entry.plan.revoke_purpose_keys) {
+        record.key.open(vaults).await?;
+    }
+    Ok(())
 }
 
 /// Rotates the primary key of an identity.
@@ -98,6 +105,7 @@ pub async fn rotate(
     }
     let run = Run { writer, vaults, witness, clock, name };
     let entry = begin(vaults, plan).await?;
+    open_all(vaults, &entry).await?;
     run.save(&entry, Moment::Begun)?;
     match run.forward(entry).await {
         Ok(outcome) => Ok(outcome),
@@ -346,15 +354,9 @@ impl Run<'_> {
         if !self.home().dependants(&key.vault()?, &key.public_bytes()?)?.is_empty() {
             return Ok(());
         }
-        match key.destroy(self.vaults).await {
-            // A run before this one destroyed it, or was about to: on a token, the public half may be left.
-            Err(e) if e.kind() == Kind::NotFound => match random_key_name(&key.uri()?) {
-                Some(name) => key.discard(self.vaults, &name).await,
-                // It was adopted. Another key may have its name by now.
-                None => Ok(()),
-            },
-            done => done,
-        }
+        // A run before this one may have destroyed it. When its vault is away, that is not known, and the journal stays.
+        let opened = key.doom(self.vaults).await?;
+        key.end(self.vaults, opened).await
     }
 
     async fn discard(&self, vault: &Name, key: &Name) -> Result<()> {

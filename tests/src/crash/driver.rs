@@ -168,7 +168,11 @@ impl World {
         }
     }
 
-    fn rotate(&self) -> Alive {
+    /// Rotates the authority's identity; whether the authority was there to answer.
+    ///
+    /// # Panics
+    /// When the answer is not what it has to be.
+    pub fn rotate(&self) -> bool {
         let request = self.asked("rotate");
         let Ok(outcome) = ask(&self.socket(), &Ask::Rotate(Plan::within(NAME))) else { return false };
         let latest = outcome.get("latest_change_hash").and_then(Value::as_str).unwrap().to_owned();

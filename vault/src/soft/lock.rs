@@ -142,7 +142,7 @@ impl StoredLock {
                 };
                 let full = directory.join(&name);
                 let kek = if path.is_some() && full.exists() {
-                    Kek::Key(read_key_file(&full)?)
+                    Kek::Key(given_key_file(&full)?)
                 } else {
                     Kek::NewKeyFile(SecretBytes::random(32)?, full)
                 };
@@ -173,7 +173,10 @@ impl StoredLock {
     /// The key-encryption key behind the lock.
     pub(super) fn kek<'a>(&self, directory: &Path, unlock: Unlock<'a>) -> Result<Kek<'a>> {
         match (self, unlock) {
-            (Self::KeyFile { path }, _) => read_key_file(&directory.join(path)).map(Kek::Key),
+            (Self::KeyFile { path }, _) => {
+                let hint = "the vault cannot be opened without it: restore it from where it is kept";
+                read_key_file(&directory.join(path), hint).map(Kek::Key)
+            }
             (Self::Passphrase { salt, memory_kib, passes, lanes }, Unlock::Asking(interact)) => {
                 let salt = unhex(salt).filter(|salt| salt.len() == 16);
                 let Some(salt) =
@@ -294,10 +297,20 @@ fn is_own_key_file(name: &str) -> bool {
         })
 }
 
-fn read_key_file(path: &Path) -> Result<SecretBytes> {
+/// The key in a file that is to lock a vault: nothing depends on it yet.
+fn given_key_file(path: &Path) -> Result<SecretBytes> {
+    // A pipe, or a device, would not be there when the vault is opened.
+    if !path.is_file() {
+        return Err(Error::new(Kind::Invalid, format!("`{}` is there, and is no file", path.display()))
+            .with_hint("name a file: one that there is not yet is made, with a new key"));
+    }
+    read_key_file(path, "name a key file that you may read, or one that there is not yet: that is made")
+}
+
+fn read_key_file(path: &Path, hint: &'static str) -> Result<SecretBytes> {
     let text = SecretBytes::read_file(path).map_err(|e| {
         Error::new(e.kind(), format!("cannot read the key file `{}`", path.display()))
-            .with_hint("the vault cannot be opened without it: restore it from where it is kept")
+            .with_hint(hint)
             .with_source(e)
     })?;
     let mut key = Zeroizing::new([0_u8; 32]);

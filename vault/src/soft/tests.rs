@@ -311,6 +311,29 @@ fn bytes_of(dir: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
 }
 
 #[test]
+fn what_is_no_file_locks_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, given) = (dir.path().join("vault"), dir.path().join("given"));
+    let refused = |given: &std::path::Path| {
+        let error = SoftVault::create(&path, &Lock::KeyFile(Some(given.to_owned()))).unwrap_err();
+        assert!(!path.join("vault.json").exists());
+        (error.kind(), error.hint().unwrap().to_owned())
+    };
+    std::fs::create_dir(&given).unwrap();
+    for no_file in [given.as_path(), std::path::Path::new("/dev/null")] {
+        let (kind, hint) = refused(no_file);
+        assert_eq!(kind, Kind::Invalid);
+        assert!(hint.starts_with("name a file"), "{hint}");
+    }
+    std::fs::remove_dir(&given).unwrap();
+    // Of a vault that is there, the file is what opens it.
+    SoftVault::create(&path, &Lock::KeyFile(Some(given.clone()))).unwrap();
+    std::fs::remove_file(&given).unwrap();
+    let error = SoftVault::open(&path, &crate::Nobody).unwrap_err();
+    assert!(error.kind() == Kind::NotFound && error.hint().unwrap().contains("restore it"), "{error}");
+}
+
+#[test]
 fn a_lock_is_changed_between_all_kinds_and_no_key_is_touched() {
     let dir = tempfile::tempdir().unwrap();
     let (path, outside) = (dir.path().join("v"), dir.path().join("outside"));

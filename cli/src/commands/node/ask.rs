@@ -32,12 +32,29 @@ pub(crate) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// The node that was named, as `n1` or `/node/n1`; else the default one, which is made when there is none.
     pub(crate) fn find(context: &'a Context, given: Option<&str>) -> Result<Self> {
-        let home = context.read()?;
-        let name = match (given, home.default_node()?) {
-            (Some(given), _) => node_name(given)?,
-            (None, Some(name)) => name,
-            (None, None) => super::make_default(context)?,
+        match Self::existing(context, given)? {
+            Some(asked) => Ok(asked),
+            None => Self::named(context, super::make_default(context)?),
+        }
+    }
+
+    /// As [`Asked::find`], for what ends something: a node that would have to be made has nothing to end.
+    pub(crate) fn with_something(context: &'a Context, given: Option<&str>) -> Result<Self> {
+        Self::existing(context, given)?.ok_or_else(|| {
+            Error::new(Kind::NotFound, "there is no node yet").with_hint("`ockam-kms node create` starts one")
+        })
+    }
+
+    fn existing(context: &'a Context, given: Option<&str>) -> Result<Option<Self>> {
+        let name = match given {
+            Some(given) => Some(node_name(given)?),
+            None => context.read()?.default_node()?,
         };
+        name.map(|name| Self::named(context, name)).transpose()
+    }
+
+    fn named(context: &'a Context, name: Name) -> Result<Self> {
+        let home = context.read()?;
         let (record, running) = home.server(&name)?;
         if record.kind != NODE {
             return Err(Error::new(Kind::Unsupported, format!("the server `{name}` is no node"))

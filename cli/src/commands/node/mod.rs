@@ -71,6 +71,9 @@ fn create(context: &Context, create: Create) -> Result<Report> {
     }
     let setup = Setup::read(create)?;
     let (foreground, with_input) = (setup.create.foreground, setup.create.exit_on_eof);
+    if !foreground {
+        context.heard.keep();
+    }
     let plan = setup.plan(context)?;
     if let Some(at) = plan.status_endpoint()?.filter(|at| !at.ip().to_canonical().is_loopback()) {
         context.output.note(&format!("whoever gets to `{at}` can read how the node is"));
@@ -84,6 +87,7 @@ fn create(context: &Context, create: Create) -> Result<Report> {
 
 /// Starts a node in the background.
 fn launch(context: &Context, mut plan: Plan) -> Result<Report> {
+    context.heard.keep();
     // Here, where it is told to who waits, and not in a log.
     plan.identity = Some(serve::prepare(context, &plan)?);
     let launch = background::Launch {

@@ -195,19 +195,26 @@ impl Trust for HomeTrust {
     }
 }
 
-/// Writes down what was seen of peers that were meant: nothing older is taken of them from then on. Not of strangers, who
-/// could fill the disk.
-pub(super) struct Remembers(pub(super) Home);
+/// Writes down what was seen of peers that were meant, and of those that the home knows already: nothing older is taken of them
+/// from then on. Not of strangers, who could fill the disk.
+pub(super) struct Remembers {
+    pub(super) home: Home,
+    /// Whether also those are meant that the home does not know.
+    pub(super) strangers: bool,
+}
 
 impl Opened for Remembers {
     fn opened<'a>(&'a self, peer: &'a Peer) -> Pending<'a, ()> {
         Box::pin(async move {
             let shown = peer.identity().clone();
-            let known = self.0.known_identity(&shown.identifier()).map_err(failed)?;
-            if known.is_some_and(|known| known.as_bytes() == shown.as_bytes()) {
+            let is_seen = match self.home.known_identity(&shown.identifier()).map_err(failed)? {
+                Some(known) => known.as_bytes() == shown.as_bytes(),
+                None => !self.strangers,
+            };
+            if is_seen {
                 return Ok(());
             }
-            let home = self.0.clone();
+            let home = self.home.clone();
             let remember = move || home.remember(&home.write()?, &shown, SystemClock.now());
             let remembered = tokio::task::spawn_blocking(remember).await;
             let failure =

@@ -21,9 +21,11 @@ use node::{Address, Admission, ChannelOptions, Node, NodeOptions, Policies, Reso
 use policy_lang::Policy;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use super::party::{HomeParty, HomeTrust, Remembers, identifiers};
 use super::plan;
+use crate::commands::server::process;
 use crate::error::{Error, Result};
 use gates::{HomeForwarding, RelayPeers, Taken};
 use relays::KeptRelay;
@@ -36,6 +38,8 @@ const API: &str = "api";
 const ECHO: (&str, &str) = ("echo", "echoer");
 const RELAYS: [&str; 2] = ["forwarding_service", "static_forwarding_service"];
 const RELAY_TYPE: &str = "relay";
+/// How many descriptors are for something else than connections that come: the home, the control socket, nodes that are dialled.
+const OWN_FILES: usize = 128;
 
 /// A node, and what it knows of the home.
 pub(super) struct Service {
@@ -86,7 +90,9 @@ impl Service {
             }
         }
         let forwarding = Arc::new(HomeForwarding::new(home.clone()));
-        let node = Node::new(NodeOptions { forwarding, ..NodeOptions::default() });
+        let mut options = NodeOptions { forwarding, ..NodeOptions::default() };
+        options.connections = options.connections.min(process::connections(OWN_FILES));
+        let node = Node::new(options);
         let scope = record.credential_scope.clone();
         let relay_peers = Arc::default();
         Ok(Self {
@@ -107,13 +113,13 @@ impl Service {
     pub(super) fn start(&self) -> Result<()> {
         let (name, resource_type) = ECHO;
         self.serve(name, resource_type, Echo, self.guarded(name, resource_type))?;
-        self.serve("uppercase", "uppercase", Uppercase, self.admission(None))?;
+        self.serve("uppercase", "uppercase", Uppercase, self.guarded_if_any("uppercase"))?;
         for name in RELAYS {
             let issuers = self.issuers.clone();
             let rule = Arc::new(move |message: &node::Message, name: &str| {
                 gates::may_relay(&issuers, message, name)
             });
-            let relays = RelayService::new(self.admission(None), rule);
+            let relays = RelayService::new(self.guarded_if_any("relayed"), rule);
             self.serve(name, RELAY_TYPE, relays, self.guarded(name, RELAY_TYPE))?;
         }
         let options = self.options(&PartyAsk::default(), Vec::new(), false)?;
@@ -155,17 +161,26 @@ impl Service {
             Ok(renewed) => renewed,
             Err(error) => return tracing::warn!(%error, "the new credential cannot be presented"),
         };
-        let api = Address::local(API);
+        let (api, renewed) = (Address::local(API), Arc::new(renewed));
         let as_others = self.kept().as_others.clone();
+        // At once: a peer that takes nothing does not keep the others waiting.
+        let mut presenting = JoinSet::new();
         for channel in self.node.channels() {
             let as_itself = match &channel.listener {
                 Some(listener) => *listener == api,
                 None => !as_others.contains(&channel.address),
             };
-            if as_itself && let Err(error) = self.node.renew_channel(&channel.address, &renewed).await {
-                tracing::debug!(address = %channel.address, %error, "a channel does not take the new credential");
+            if !as_itself {
+                continue;
             }
+            let (node, renewed) = (self.node.clone(), Arc::clone(&renewed));
+            presenting.spawn(async move {
+                if let Err(error) = node.renew_channel(&channel.address, &renewed).await {
+                    tracing::debug!(address = %channel.address, %error, "a channel does not take the new credential");
+                }
+            });
         }
+        while presenting.join_next().await.is_some() {}
     }
 
     fn party(&self, identity: Name, given: Vec<Credential>) -> HomeParty {
@@ -200,6 +215,12 @@ impl Service {
         self.admission(Some(self.policies.gate(name, resource_type)))
     }
 
+    /// For what has no policy by default, and is guarded all the same when somebody sets one for its name. No policy can be
+    /// set for these types.
+    fn guarded_if_any(&self, resource_type: &str) -> Admission {
+        self.admission(Some(self.policies.gate_if_any(resource_type)))
+    }
+
     /// Who reaches the services of a node: who comes by TCP, and peers of the channels that it took, if the gate lets them.
     fn admission(&self, then: Option<Arc<dyn node::Gate>>) -> Admission {
         let relays = Arc::clone(&self.relay_peers);
@@ -213,9 +234,7 @@ impl Service {
         let trust =
             HomeTrust { home: self.home.clone(), issuers: self.issuers.clone(), authorized, pinned: None };
         let mut options = ChannelOptions::new(Arc::new(party), Arc::new(trust));
-        if meant {
-            options.opened = Some(Arc::new(Remembers(self.home.clone())));
-        }
+        options.opened = Some(Arc::new(Remembers { home: self.home.clone(), strangers: meant }));
         Ok(options)
     }
 

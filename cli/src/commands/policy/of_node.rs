@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::args::policy::{Create, Delete, List, Which};
 use crate::commands::node::ask::{Asked, field, listed};
 use crate::context::Context;
+use crate::dry_run::Preview;
 use crate::error::{Error, Result};
 use crate::exit::Kind;
 use crate::output::{Report, table};
@@ -57,9 +58,14 @@ fn told(mut policy: Value) -> Value {
 
 pub(super) fn delete(context: &Context, delete: Delete) -> Result<Report> {
     let resource = delete.which.resource;
-    let asked = Asked::find(context, delete.which.at.at.as_deref())?;
+    let asked = Asked::with_something(context, delete.which.at.at.as_deref())?;
     let found = of(asked.list(NodeAsk::Policies)?, &resource).next().ok_or_else(|| none(&resource))?;
-    context.confirm(delete.yes, &format!("Forget the policy for `{resource}`?"))?;
+    if delete.consent.dry_run {
+        let mut preview = Preview::default();
+        preview.destroys(format!("the policy for `{resource}`: {}", field(&found, "expression")));
+        return Ok(preview.report());
+    }
+    context.confirm(delete.consent.yes, &format!("Forget the policy for `{resource}`?"))?;
     let to = match found.get("resource").and_then(Value::as_str) {
         Some(name) => PolicyFor::Resource(name.to_owned()),
         None => PolicyFor::ResourceType(field(&found, "resource_type")),

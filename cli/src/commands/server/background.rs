@@ -97,7 +97,8 @@ impl Started {
                 Some(Source::Stdin) => {
                     command.arg(format!("--{what}=-"));
                     // Our standard input ends with us: the server gets the secret through a pipe.
-                    secrets.push(context.interact().secret(&ask)?);
+                    secrets
+                        .push(context.heard.take(&ask).map_or_else(|| context.interact().secret(&ask), Ok)?);
                 }
                 None => {}
             }

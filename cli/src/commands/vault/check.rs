@@ -204,7 +204,8 @@ fn warnings(uri: &KeyUri, lock: &Shown) -> Vec<String> {
         Shown::Known(by) => Some(by),
         Shown::Device | Shown::Unknown(_) => None,
     };
-    by.and_then(|by| key_file_beside(uri, by)).into_iter().chain(exposed(uri)).collect()
+    let beside = by.and_then(|by| key_file_beside(uri, by));
+    beside.into_iter().chain(exposed(uri)).chain(by.and_then(exposed_key_file)).collect()
 }
 
 /// That the key file that locks a software vault lies in its own directory.
@@ -215,6 +216,12 @@ pub(crate) fn key_file_beside(uri: &KeyUri, lock: &LockedBy) -> Option<String> {
         "the key file lies beside the keys: it protects copies that leave it out, not this directory"
             .to_owned()
     })
+}
+
+/// That the key file that locks a software vault can be read by others.
+pub(crate) fn exposed_key_file(lock: &LockedBy) -> Option<String> {
+    let LockedBy::KeyFile(file) = lock else { return None };
+    open_to_others(file, "the key file that locks it")
 }
 
 /// What guards a vault and can be read by others.

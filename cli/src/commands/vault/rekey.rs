@@ -50,7 +50,7 @@ pub(super) fn run(context: &Context, rekey: &Rekey) -> Result<Report> {
     let writer = context.writer()?;
     vault::block_on(home.relock_vault(&writer, context.vaults()?, &name, relock, &new))?;
     let after = Shown::of(home, &name);
-    if let Some(text) = left_over(home, &before)? {
+    if let Some(text) = left_over(home, &name, &before)? {
         context.output.note(&text);
     }
     let json = json!({ "name": name.as_str(), "lock": after.json() });
@@ -110,15 +110,17 @@ impl Wanted {
     }
 }
 
-/// What the old lock left behind that is not ours to remove.
-fn left_over(home: &Home, before: &LockedBy) -> Result<Option<String>> {
+/// What the lock that a vault had left behind, and is not ours to remove.
+pub(super) fn left_over(home: &Home, name: &Name, before: &LockedBy) -> Result<Option<String>> {
     Ok(match before {
         LockedBy::KeyFile(path) if path.exists() => {
-            Some(format!("the key file `{}` does not lock this vault any more", path.display()))
+            Some(format!("the key file `{}` does not lock the vault `{name}` any more", path.display()))
         }
         LockedBy::Vault(by) => {
-            let text =
-                format!("the key `{}` of the vault `{}` does not lock this vault any more", by.key, by.vault);
+            let text = format!(
+                "the key `{}` of the vault `{}` does not lock the vault `{name}` any more",
+                by.key, by.vault
+            );
             let used = home.locked_with(&by.vault)?.iter().any(|other| {
                 matches!(home.vault_lock(other), Ok(Some(LockedBy::Vault(its))) if its.key.same_key(&by.key))
             });

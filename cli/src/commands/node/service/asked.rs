@@ -73,7 +73,7 @@ impl Service {
                         .with_hint("`hop` is the one that can be started"));
                 }
                 checked(&address)?;
-                self.serve(&address, "hop", Hop, self.admission(None))?;
+                self.serve(&address, "hop", Hop, self.guarded_if_any("hop"))?;
                 Ok(json!({ "addr": address, "type": service }))
             }
             NodeAsk::Services => Ok(self.services()),
@@ -91,6 +91,7 @@ impl Service {
             NodeAsk::DeleteRelay { name } => self.delete_relay(&name).await,
             NodeAsk::SetPolicy { to, policy: text } => {
                 let (resource, policy) = (named(&to), policy(&text)?);
+                self.refuse_unguarded(&resource)?;
                 self.policies.set(resource.clone(), policy.clone());
                 Ok(policy_json(&resource, &policy))
             }
@@ -107,6 +108,20 @@ impl Service {
                 Ok(json!({}))
             }
         }
+    }
+
+    /// Whoever opens a channel has shown no credential yet: no policy can decide on that.
+    fn refuse_unguarded(&self, resource: &Resource) -> Result<()> {
+        let Resource::Name(name) = resource else { return Ok(()) };
+        if !self.node.channel_listeners().contains(&Address::local(name.as_str())) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "`{name}` listens for secure channels, and no policy decides who opens one"
+        ))
+        .with_hint(
+            "`secure-channel-listener create --authorized` does; policies are for the services behind it",
+        ))
     }
 
     async fn open_channel(

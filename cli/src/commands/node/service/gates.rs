@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use home::Home;
 use identity::{Clock as _, Identifier, SystemClock, Timestamp};
@@ -45,24 +46,44 @@ impl Gate for Taken {
     }
 }
 
+/// For how long it is believed that a server runs that was seen to: each message that passes a node asks.
+const SEEN: Duration = Duration::from_secs(1);
+/// How soon it is looked again for one that was not seen: one may have been started since.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// Dials for others where servers of the same home listen, and nowhere else.
-pub(super) struct HomeForwarding(Home);
+pub(super) struct HomeForwarding {
+    home: Home,
+    /// Where they listened when it was last looked.
+    seen: Mutex<Option<(Instant, HashSet<SocketAddr>)>>,
+}
 
 impl HomeForwarding {
     pub(super) fn new(home: Home) -> Self {
-        Self(home)
+        Self { home, seen: Mutex::default() }
+    }
+
+    fn look(&self) -> HashSet<SocketAddr> {
+        let servers = self.home.servers().unwrap_or_default().into_iter().filter(|(.., running)| *running);
+        let listens = |address: &str| Some(reached_at(address.parse().ok()?));
+        servers.filter_map(|(_, record, _)| listens(record.tcp_address.as_deref()?)).collect()
     }
 }
 
 impl Forwarding for HomeForwarding {
     fn may_dial(&self, to: &str) -> bool {
         let Ok(to) = to.parse::<SocketAddr>() else { return false };
-        // Looked up each time: a node may have been started since, and whoever has the port of one that ended is none of ours.
-        let servers = self.0.servers().unwrap_or_default();
-        servers.into_iter().filter(|(.., running)| *running).any(|(_, record, _)| {
-            let listens = record.tcp_address.as_deref().and_then(|address| address.parse().ok());
-            listens.is_some_and(|listens| reached_at(listens) == to)
-        })
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((when, listening)) = &*seen {
+            let is_there = listening.contains(&to);
+            if when.elapsed() < if is_there { SEEN } else { LOOK_AGAIN } {
+                return is_there;
+            }
+        }
+        let listening = self.look();
+        let is_there = listening.contains(&to);
+        *seen = Some((Instant::now(), listening));
+        is_there
     }
 }
 
@@ -114,11 +135,17 @@ mod tests {
         .unwrap();
         home.put_server(&home.write().unwrap(), &name, &record).unwrap();
         // It does not run: somebody else may have its port.
+        std::thread::sleep(LOOK_AGAIN);
         assert!(!forwarding.may_dial("127.0.0.1:4000"));
-        let _lock = home.lock_server(&name).unwrap();
+        let lock = home.lock_server(&name).unwrap();
+        std::thread::sleep(LOOK_AGAIN);
         assert!(forwarding.may_dial("127.0.0.1:4000"));
         for other in ["127.0.0.1:4001", "10.0.0.1:4000", "localhost:4000", "127.0.0.1", ""] {
             assert!(!forwarding.may_dial(other), "{other}");
         }
+        // One that has ended is missed a second later at most.
+        drop(lock);
+        std::thread::sleep(SEEN);
+        assert!(!forwarding.may_dial("127.0.0.1:4000"));
     }
 }

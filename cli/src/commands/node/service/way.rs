@@ -51,7 +51,7 @@ impl Service {
             pinned: Some(Arc::clone(&project.identity)),
         };
         let mut options = ChannelOptions::new(Arc::new(party), Arc::new(trust));
-        options.opened = Some(Arc::new(Remembers(self.home.clone())));
+        options.opened = Some(Arc::new(Remembers { home: self.home.clone(), strangers: true }));
         Ok(options)
     }
 }
