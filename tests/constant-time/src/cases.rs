@@ -31,7 +31,8 @@ const fn control(name: &'static str, run: fn()) -> Case {
 pub(crate) const CASES: &[Case] = &[
     case("sign, Ed25519", || sign(Algorithm::Ed25519)),
     case("sign, P-256", || sign(Algorithm::EcdsaP256)),
-    case("agree, X25519", agree),
+    case("agree, X25519", || agree(&x25519_peer())),
+    case("agree, P-256", || agree(&p256_peer())),
     case("seal and unseal", unseal),
     case("unseal, a wrong tag", || unseal_altered(0)),
     case("unseal, a tag wrong in its last byte", || unseal_altered(15)),
@@ -83,13 +84,27 @@ fn sign(algorithm: Algorithm) {
     assert!(signature.as_bytes().iter().any(|byte| *byte != 0));
 }
 
-fn agree() {
-    let (vault, uri) = vault_with(Algorithm::X25519);
-    let handle = block_on(vault.agreement().expect("it agrees").open(&uri)).expect("the key");
-    let key = Agreer::bind(vault, handle).expect("it is bound");
+/// The base point of X25519.
+fn x25519_peer() -> AgreementKey {
     let mut peer = [0; 32];
     peer[0] = 9;
-    let shared = block_on(key.agree(&AgreementKey::X25519(peer))).expect("a secret");
+    AgreementKey::X25519(peer)
+}
+
+/// The public half of a key of somebody else, whose secret nobody hides.
+fn p256_peer() -> AgreementKey {
+    let vault = SoftVault::in_memory().expect("randomness");
+    let name = KeyName::new("peer").expect("a name");
+    let secret = SecretBytes::new((101..=132).collect());
+    let uri = danger::import(&vault, &name, Algorithm::EcdhP256, secret).expect("a key");
+    block_on(vault.agreement().expect("it agrees").open(&uri)).expect("the key").public().clone()
+}
+
+fn agree(peer: &AgreementKey) {
+    let (vault, uri) = vault_with(peer.algorithm());
+    let handle = block_on(vault.agreement().expect("it agrees").open(&uri)).expect("the key");
+    let key = Agreer::bind(vault, handle).expect("it is bound");
+    let shared = block_on(key.agree(peer)).expect("a secret");
     black_box(shared.len());
 }
 

@@ -20,27 +20,30 @@ use std::time::Duration;
 use authority::issuer::IssuerKeys;
 use authority::member::MemberAttributes;
 use authority::ockam::{Door, Options};
-use authority::service::{Authority, Operator, Settings};
+use authority::service::{Authority, DEFAULT_CREDENTIAL_SECONDS, Operator, Settings};
 use authority::store::MemoryStore;
-use channel::Presentation;
+use channel::{Peer, Presentation, Trust};
+use common::guarded::{Seen, guard_ours, they_ask};
+use common::nodes::our_node;
 use common::{in_node, now, ours_of};
 use identity::{
-    ATTESTATION_SECONDS, Identity, PurposeKey, PurposeKeyAttestation, Rotation, SystemClock, Validity,
+    ATTESTATION_SECONDS, Identity, IssuerBundle, PurposeKey, PurposeKeyAttestation, Rotation, SystemClock,
+    Validity,
 };
 use minicbor::{Decode, Encode};
-use node::{Party, Pending};
+use node::{ChannelOptions, Party, Pending};
 use ockam_core::api::{Error, Reply, Request, Response, Status};
 use ockam_core::{AllowAll, route};
 use ockam_identity::models::{CredentialAndPurposeKey, Identifier, IdentifierList};
 use ockam_identity::{
-    AttributesEntry, CredentialRetriever, RemoteCredentialRetriever, RemoteCredentialRetrieverInfo,
-    RemoteCredentialRetrieverTimingOptions, SecureChannels, SecureClient, TrustIdentifierPolicy,
-    secure_channels,
+    AttributesEntry, CredentialRetriever, RemoteCredentialRetriever, RemoteCredentialRetrieverCreator,
+    RemoteCredentialRetrieverInfo, RemoteCredentialRetrieverTimingOptions, SecureChannelOptions,
+    SecureChannels, SecureClient, TimestampInSeconds, TrustIdentifierPolicy, secure_channels,
 };
 use ockam_node::Context;
-use ockam_transport_tcp::{TCP, TcpTransport};
+use ockam_transport_tcp::{TCP, TcpConnectionOptions, TcpTransport};
 use vault::soft::SoftVault;
-use vault::{Agreer, KeyName, KeySpec, Signer, Vault};
+use vault::{Agreer, Algorithm, KeyName, KeySpec, Signer, Vault};
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -372,6 +375,86 @@ fn their_members_see_a_rotation_of_ours_with_the_next_channel() {
             member.verified(&after).await.unwrap();
             assert!(member.verified(&before).await.is_err(), "their rule: what was attested before is over");
         }
+        door.close().await;
+    });
+}
+
+/// Takes the credentials of our authority, and speaks to everybody.
+struct Of(Arc<IssuerBundle>);
+
+impl Trust for Of {
+    fn admits(&self, _: &Peer) -> bool {
+        true
+    }
+
+    fn issuer(&self, identifier: &identity::Identifier) -> Option<Arc<IssuerBundle>> {
+        (self.0.identifier() == *identifier).then(|| Arc::clone(&self.0))
+    }
+}
+
+#[test]
+fn what_our_authority_says_of_their_member_gets_to_our_node_with_their_next_refresh() {
+    /// Every so many seconds they ask anew.
+    const INTERVAL: u64 = 2;
+    const SKEW: u64 = 60;
+    in_node(|context| async move {
+        let crates = secure_channels().await.unwrap();
+        let tcp = TcpTransport::create_new(&context).unwrap();
+        // Who asks in the background has a database of their own: one in memory is for one at a time.
+        let of_alice = secure_channels().await.unwrap();
+        let alice = of_alice.identities().identities_creation().create_identity().await.unwrap();
+        let bob = crates.identities().identities_creation().create_identity().await.unwrap();
+        let authority = Ours::new(false, &alice).await;
+        let door = authority.open().await;
+        let at = door.local_addr();
+        let enroller = Somebody::new(&context, &of_alice, &tcp, &alice, &authority.identifier(), at);
+        enroller.add(&bob, &[("role", "guest")]).await.unwrap();
+        // Our node knows the authority's history, and nothing of its members.
+        let history = authority.root.lock().unwrap().1.clone();
+        let trust = Of(Arc::new(IssuerBundle::history_only(history)));
+        let party = Arc::new(common::Ours::new(&[Algorithm::EcdsaP256]).await);
+        let seen = Arc::new(Seen::default());
+        let options =
+            ChannelOptions { opened: Some(seen.clone()), ..ChannelOptions::new(party, Arc::new(trust)) };
+        let (node, socket) = our_node(options).await;
+        let mut asked = guard_ours(&node);
+        let retrievers = RemoteCredentialRetrieverCreator::new_extended(
+            context.new_detached("retrievers", AllowAll, AllowAll).unwrap(),
+            tcp.clone(),
+            crates.clone(),
+            RemoteCredentialRetrieverInfo::create_for_project_member(
+                authority.identifier(),
+                route![(TCP, at.to_string()), "api"],
+            ),
+            "members".into(),
+            RemoteCredentialRetrieverTimingOptions {
+                clock_skew_gap: TimestampInSeconds(SKEW),
+                // Its last good second is the one before.
+                proactive_refresh_gap: TimestampInSeconds(DEFAULT_CREDENTIAL_SECONDS - 1 - SKEW - INTERVAL),
+                ..RemoteCredentialRetrieverTimingOptions::default()
+            },
+        );
+        let options =
+            SecureChannelOptions::new().with_credential_retriever_creator(Arc::new(retrievers)).unwrap();
+        let connection = tcp.connect(socket.to_string(), TcpConnectionOptions::new()).await.unwrap();
+        let channel =
+            crates.create_secure_channel(&context, &bob, route![connection, "api"], options).await.unwrap();
+        let mut becomes = async |wanted: bool, role: &str| {
+            for _ in 0..600 {
+                if asked.of(they_ask(&context, channel.encryptor_address())).await == wanted {
+                    assert_eq!(seen.roles(&bob), [role]);
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            panic!("our node never hears of `{role}`");
+        };
+        becomes(false, "guest").await;
+        enroller.add(&bob, &[("role", "member")]).await.unwrap();
+        becomes(true, "member").await;
+        enroller.add(&bob, &[("role", "suspended")]).await.unwrap();
+        becomes(false, "suspended").await;
+        node.stop().await;
         door.close().await;
     });
 }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+pub(crate) mod guarded;
 pub(crate) mod nodes;
 
 use std::sync::Arc;
@@ -30,7 +31,8 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) fn in_node<F: Future<Output = ()> + Send + 'static>(
     test: impl FnOnce(Arc<Context>) -> F + Send + 'static,
 ) {
-    let (context, mut executor) = NodeBuilder::new().no_logging().build();
+    // By itself it ends the process at a panic, and what the panic says is lost.
+    let (context, mut executor) = NodeBuilder::new().no_logging().no_exit_on_panic().build();
     let outcome = executor.execute(async move {
         let context = Arc::new(context);
         let test = tokio::spawn(test(Arc::clone(&context)));
