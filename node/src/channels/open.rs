@@ -188,11 +188,16 @@ impl Open {
     /// Opens a record, and says what came of it.
     fn open(&self, node: &Node, mut message: Message) -> Result<Taken> {
         let counter = message.payload.first_chunk::<COUNTER>().map(|counter| u64::from_be_bytes(*counter));
+        let begins = message.payload.as_ptr().addr();
         let mut opener = locked(&self.opening);
         match opener.open(&mut message.payload).map_err(refused)? {
             Said::Payload(Payload { onward_route, mut return_route, payload }) => {
-                let payload = payload.to_vec();
+                // It lies within the record: what is around it is cut off, and nothing is allocated.
+                let (start, length) = (payload.as_ptr().addr().saturating_sub(begins), payload.len());
                 drop(opener);
+                let mut payload = std::mem::take(&mut message.payload);
+                payload.truncate(start.saturating_add(length));
+                payload.drain(..start.min(payload.len()));
                 let told_by = message.origin().clone();
                 self.follow(counter, message.return_route, told_by);
                 return_route.0.insert(0, self.encryptor.clone());

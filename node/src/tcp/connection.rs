@@ -125,7 +125,7 @@ impl TcpLink {
         if length > MAX_FRAME - HEAD {
             return Err(too_long());
         }
-        self.room(length, true).await.map(drop)
+        if self.has_room(length) { Ok(()) } else { self.room(length, true).await.map(drop) }
     }
 
     /// Whether there is room for so many bytes now.
