@@ -43,4 +43,4 @@ pub use locks::{Kek, NewLock};
 pub use projects::ProjectRecord;
 pub use record::{FORMAT, Name};
 pub use servers::{NodeRecord, RelayRecord, ServerLock, ServerRecord};
-pub use vaults::{VaultRecord, Vaults};
+pub use vaults::{UNFINISHED, VaultRecord, Vaults};

@@ -52,6 +52,14 @@ impl Home {
         Records::new(self.dir("sealing-keys"), "sealing key")
     }
 
+    /// Whether a key of this name is being made to lock a vault; the next one that is made settles it when that was cut off.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn makes_lock(&self, key: &Name) -> Result<bool> {
+        Ok(self.sealing_key_records().find(key)?.is_some())
+    }
+
     /// What locks a vault: `None` for one that is not made of files of ours.
     ///
     /// # Errors

@@ -19,8 +19,8 @@ use crate::locks::{locked, sealing};
 use crate::record::{Name, Records};
 use crate::servers::ServerRecord;
 
-/// What the name of a directory starts with that is being copied.
-const UNFINISHED: &str = ".new-";
+/// What the name of a directory starts with that a vault is being copied to. One that stays was never finished.
+pub const UNFINISHED: &str = ".new-";
 
 /// A vault that the home knows.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -8,20 +8,18 @@
     reason = "a test that cannot set up its world should stop"
 )]
 
+mod common;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use home::rotation::{self, Moment, NoServer, Plan, Witness};
-use home::{Home, IdentityRecord, Kind, Name, NewKey, Vaults};
+use home::{Home, IdentityRecord, Kind, NewKey, Vaults};
 use identity::{ManualClock, PurposeKeyAttestation, Timestamp};
 use vault::soft::{Lock, SoftBackend};
 use vault::{Nobody, Pending, Registry, Signer, block_on};
 
-const NOW: Timestamp = Timestamp(1_790_000_000);
-
-fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
-}
+use common::{DieAt, NOW, name};
 
 struct Fixture {
     _dir: tempfile::TempDir,
@@ -86,22 +84,6 @@ impl Fixture {
             })
             .sum();
         assert_eq!(keys, expected, "a key too many or too few");
-    }
-}
-
-struct DieAt(Moment);
-
-impl Witness for DieAt {
-    fn take_over<'a>(
-        &'a self,
-        _: &'a IdentityRecord,
-        _: Option<(Signer, PurposeKeyAttestation)>,
-    ) -> Pending<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn reached(&self, moment: Moment) {
-        assert!(moment != self.0, "dies here");
     }
 }
 

@@ -6,24 +6,22 @@
     reason = "a test that cannot set up its world should stop"
 )]
 
+mod common;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use home::rotation::{self, Moment, NoServer, Plan, Witness};
-use home::{Home, IdentityRecord, Kind, Name, NewKey, Result, ServerRecord, Vaults};
-use identity::{ManualClock, PurposeKeyAttestation, Timestamp};
+use home::{Home, IdentityRecord, Kind, NewKey, Result, ServerRecord, Vaults};
+use identity::ManualClock;
 use vault::soft::{Lock, SoftBackend};
 use vault::{
     Backend, Capabilities, Custody, Interact, KeyHandle, KeyName, KeySpec, KeyUri, Nobody, Pending, Registry,
-    Scheme, Signature, Signer, Signing, SigningFacet, Vault, VaultId, block_on,
+    Scheme, Signature, Signing, SigningFacet, Vault, VaultId, block_on,
 };
 
-const NOW: Timestamp = Timestamp(1_790_000_000);
-
-fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
-}
+use common::{DieAt, NOW, name};
 
 struct World {
     directory: tempfile::TempDir,
@@ -96,22 +94,6 @@ impl World {
     fn keys_in(&self, vault: &str) -> usize {
         let vault = block_on(self.vaults().open(&name(vault))).unwrap();
         block_on(vault.listing().unwrap().list()).unwrap().len()
-    }
-}
-
-struct DieAt(Moment);
-
-impl Witness for DieAt {
-    fn take_over<'a>(
-        &'a self,
-        _: &'a IdentityRecord,
-        _: Option<(Signer, PurposeKeyAttestation)>,
-    ) -> Pending<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn reached(&self, moment: Moment) {
-        assert!(moment != self.0, "dies here");
     }
 }
 

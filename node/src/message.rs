@@ -90,6 +90,15 @@ impl Message {
     }
 }
 
+/// What lies there in bytes: what is around it is cut off, and nothing is allocated.
+pub(crate) fn cut(mut bytes: Vec<u8>, start: usize, length: usize) -> Option<Vec<u8>> {
+    bytes.truncate(start.checked_add(length)?);
+    (start <= bytes.len()).then(|| {
+        bytes.drain(..start);
+        bytes
+    })
+}
+
 /// Who brought a message to this node.
 #[derive(Clone)]
 pub enum Origin {

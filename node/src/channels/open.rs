@@ -12,7 +12,7 @@ use identity::Timestamp;
 use super::{ChannelInfo, ChannelLink, Opened, Role, locked};
 use crate::error::{Error, Kind, Result};
 use crate::link::Link;
-use crate::message::{Message, Origin};
+use crate::message::{Message, Origin, cut};
 use crate::node::{Node, Place, Rule};
 use crate::worker::{Pending, Runs, Worker};
 
@@ -192,12 +192,11 @@ impl Open {
         let mut opener = locked(&self.opening);
         match opener.open(&mut message.payload).map_err(refused)? {
             Said::Payload(Payload { onward_route, mut return_route, payload }) => {
-                // It lies within the record: what is around it is cut off, and nothing is allocated.
+                // It lies within the record.
                 let (start, length) = (payload.as_ptr().addr().saturating_sub(begins), payload.len());
                 drop(opener);
-                let mut payload = std::mem::take(&mut message.payload);
-                payload.truncate(start.saturating_add(length));
-                payload.drain(..start.min(payload.len()));
+                let outside = || Error::new(Kind::Backend, "a payload is not within its record");
+                let payload = cut(std::mem::take(&mut message.payload), start, length).ok_or_else(outside)?;
                 let told_by = message.origin().clone();
                 self.follow(counter, message.return_route, told_by);
                 return_route.0.insert(0, self.encryptor.clone());

@@ -9,7 +9,7 @@
 use channel::Route;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
-use crate::message::Message;
+use crate::message::{Message, cut};
 
 /// The version of the protocol, the first byte of each side.
 pub(super) const VERSION: u8 = 1;
@@ -65,15 +65,13 @@ impl Frame {
 }
 
 /// The message of a frame's CBOR, or nothing when it is none.
-pub(crate) fn decode(mut frame: Vec<u8>) -> Option<(Route, Route, Vec<u8>)> {
+pub(crate) fn decode(frame: Vec<u8>) -> Option<(Route, Route, Vec<u8>)> {
     let wire: FrameWire<'_> = minicbor::decode(&frame).ok()?;
     let (onward, back) = (wire.onward_route, wire.return_route);
-    // The payload lies within the frame: what is around it is cut off, and nothing is allocated.
+    // The payload lies within the frame.
     let start = wire.payload.as_ptr().addr().checked_sub(frame.as_ptr().addr())?;
     let length = wire.payload.len();
-    frame.truncate(start.checked_add(length)?);
-    frame.drain(..start);
-    Some((onward, back, frame))
+    Some((onward, back, cut(frame, start, length)?))
 }
 
 /// What stands before the payload of a frame, and how long both are.

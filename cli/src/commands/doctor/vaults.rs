@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use home::{Home, Name, VaultRecord};
+use home::{Home, Name, UNFINISHED, VaultRecord};
 use vault::soft::LockedBy;
 use vault::{KeyInfo, KeyUri, Kind, PurposeKind, Scheme, Vault};
 
@@ -131,8 +131,7 @@ fn idle_locks(chart: &mut Chart, home: &Home, name: &Name, vault: &dyn Vault, ke
     }
     for key in keys.iter().filter(|key| key.purpose == PurposeKind::Sealing) {
         let made_by_us = key.name.rsplit_once("-kek-").is_some_and(|(_, digits)| is_random(digits, 8));
-        // One that is being made has a record of its own, and the next one that is made there settles it.
-        let making = home.path().join("sealing-keys").join(format!("{}.json", key.name)).exists();
+        let making = Name::new(&key.name).is_ok_and(|key| !matches!(home.makes_lock(&key), Ok(false)));
         let idle = home.locked_with_key(name, vault, &key.uri).is_ok_and(|locked| locked.is_empty());
         if made_by_us && !making && idle {
             chart.warning(
@@ -165,7 +164,7 @@ fn without_record(chart: &mut Chart, home: &Home, records: &[(Name, VaultRecord)
         let shown = path.display();
         let name = entry.file_name().to_string_lossy().into_owned();
         let elsewhere = records.iter().find(|(known, _)| known.as_str() == name);
-        if name.starts_with(".new-") {
+        if name.starts_with(UNFINISHED) {
             chart.fault(
                 CHECK,
                 format!("`{shown}` was never finished: whoever moved a vault there died"),

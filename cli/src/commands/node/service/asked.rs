@@ -133,7 +133,6 @@ impl Service {
     ) -> Result<Value> {
         let to: MultiAddr = to.parse()?;
         // Channels on the way are to whoever is there; who is meant is at the end.
-        // Channels on the way are to whoever is there; who is meant is at the end.
         let options = self.options(party, identifiers(authorized)?, true)?;
         let mut way = self.way(&plain_end(&to)?, party, Vec::new(), wait).await?;
         let opened = self.node.open_channel(way.route.clone(), options, wait).await;
